@@ -1,0 +1,102 @@
+package commit
+
+import "github.com/fairlead-iot/fairlead/hub/internal/core"
+
+// An Owner hands in batches and learns what became of them.
+type Owner interface {
+	// Committed is called once for each batch, on the committer's goroutine and in the order of submission, after
+	// everything in the batch is on disk (err nil) or none of it is (err core.ErrStorage, core.ErrStopping). Only now
+	// may an acknowledgement leave. It must not block, and the batch is not to be used after it returns.
+	Committed(b *Batch, err error)
+}
+
+// A Batch is what some packets of one connection ask for: samples and counts, which cannot fail, and operations with
+// rules of their own. All of it is committed together or not at all, except that an operation of [Batch.Do] that
+// refuses is undone alone.
+type Batch struct {
+	Owner Owner
+	// Reply is what the owner will send once the batch is on disk: the acknowledgements of its packets.
+	Reply []byte
+
+	blocks []core.Block
+	counts []count
+	ops    []op
+	size   int
+}
+
+type count struct {
+	device core.DeviceNum
+	core.Count
+}
+
+type op struct {
+	do   func(*Tx) error
+	done func(error)
+}
+
+// recent bounds the search for a block of the same series; a gateway with more channels than that in one batch gets
+// some blocks more.
+const recent = 16
+
+// Sample adds a sample; times are microseconds since 1970, the value is copied.
+func (b *Batch) Sample(s *core.Series, at, received int64, value []byte) {
+	b.size += len(value) + 16
+	for i := len(b.blocks) - 1; i >= 0 && i >= len(b.blocks)-recent; i-- {
+		if k := &b.blocks[i]; k.Series == s {
+			if k.Fits(at) {
+				k.Add(at, received, value)
+				return
+			}
+			break
+		}
+	}
+	if n := len(b.blocks); n < cap(b.blocks) {
+		b.blocks = b.blocks[:n+1]
+		b.blocks[n].Reset() // keeps the memory of a former use
+	} else {
+		b.blocks = append(b.blocks, core.Block{})
+	}
+	k := &b.blocks[len(b.blocks)-1]
+	k.Series = s
+	k.Add(at, received, value)
+}
+
+// Count adds to a device's counters.
+func (b *Batch) Count(n core.DeviceNum, scope string, messages, bytes int64) {
+	for i := len(b.counts) - 1; i >= 0 && i >= len(b.counts)-recent; i-- {
+		if c := &b.counts[i]; c.device == n && c.Scope == scope {
+			c.Messages += messages
+			c.Bytes += bytes
+			return
+		}
+	}
+	b.counts = append(b.counts, count{n, core.Count{Scope: scope, Messages: messages, Bytes: bytes}})
+}
+
+// Do adds an operation. It runs inside the transaction on the committer's goroutine, after the samples of the batch and
+// in the order of the calls, so it must not block or do I/O of its own. When it returns an error everything it did is
+// undone, and only that. done, which may be nil, is called like [Owner.Committed] with that error, or nil after the commit.
+func (b *Batch) Do(do func(*Tx) error, done func(error)) {
+	b.ops = append(b.ops, op{do, done})
+	b.size += 256
+}
+
+// Size estimates the memory that the batch holds, in bytes.
+func (b *Batch) Size() int { return b.size + len(b.Reply) }
+
+// Empty reports whether the batch changes nothing; a Reply may be in it.
+func (b *Batch) Empty() bool { return len(b.blocks) == 0 && len(b.counts) == 0 && len(b.ops) == 0 }
+
+// Reset empties the batch for reuse, keeping its memory unless that has grown large.
+func (b *Batch) Reset() {
+	const keep = 64 << 10
+	if b.size > keep || len(b.Reply) > keep {
+		*b = Batch{}
+		return
+	}
+	clear(b.ops)
+	for i := range b.blocks {
+		b.blocks[i].Reset() // lets go of the series
+	}
+	*b = Batch{Reply: b.Reply[:0], blocks: b.blocks[:0], counts: b.counts[:0], ops: b.ops[:0]}
+}

@@ -1,0 +1,103 @@
+package commit
+
+import (
+	"errors"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// Tx is the transaction that an operation runs in. It is used on the committer's goroutine only and ends with the
+// operation.
+type Tx struct {
+	store.Tx
+
+	committer *Committer
+	now       time.Time
+	after     []func()
+	undo      []func()
+}
+
+// Now is the time of the transaction: one instant for all its operations.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// After has f called when the transaction is on disk, in the order of the calls, unless the operation is undone. f runs
+// on the committer's goroutine: it must be quick and must not block.
+func (tx *Tx) After(f func()) { tx.after = append(tx.after, f) }
+
+// Undo has f called if what the operation did is undone, in reverse order. It keeps memory that only the committer's
+// goroutine changes (the broker's sessions) in step with the disk.
+func (tx *Tx) Undo(f func()) { tx.undo = append(tx.undo, f) }
+
+// Emit stores an event and tells whoever turns events into messages, in this transaction.
+func (tx *Tx) Emit(e core.Event) error {
+	if e.At.IsZero() {
+		e.At = tx.now
+	}
+	if err := tx.AppendEvent(&e); err != nil {
+		return err
+	}
+	if tx.committer.cfg.Notify == nil {
+		return nil
+	}
+	return tx.committer.cfg.Notify(tx, e)
+}
+
+// apply writes all batches and returns the results of their operations in order. An error is the disk's.
+func (tx *Tx) apply(batches []*Batch) (results []error, err error) {
+	tx.committer.stats.Batches.Add(int64(len(batches)))
+	for _, b := range batches {
+		for i := range b.blocks {
+			if err := tx.AppendBlock(&b.blocks[i]); err != nil {
+				return nil, err
+			}
+		}
+		for _, c := range b.counts {
+			if err := tx.AddCount(c.device, c.Count); err != nil {
+				return nil, err
+			}
+		}
+		for _, o := range b.ops {
+			res, err := tx.run(o)
+			if err != nil {
+				return nil, err
+			}
+			results = append(results, res)
+		}
+	}
+	return results, nil
+}
+
+// run runs one operation on its own savepoint. err is the disk's and ends the transaction, res the operation's.
+func (tx *Tx) run(o op) (res, err error) {
+	after, undo := len(tx.after), len(tx.undo)
+	err = tx.Savepoint(func() error {
+		res = o.do(tx)
+		return res
+	})
+	if res == nil {
+		return nil, err // not even the savepoint could be written
+	}
+	tx.rollback(undo)
+	clear(tx.after[after:])
+	tx.after = tx.after[:after]
+	if isStorage(res) {
+		return nil, res
+	}
+	if isStorage(err) {
+		return nil, err
+	}
+	return res, nil
+}
+
+// rollback undoes what was done in memory since there were from functions.
+func (tx *Tx) rollback(from int) {
+	for i := len(tx.undo) - 1; i >= from; i-- {
+		tx.undo[i]()
+	}
+	clear(tx.undo[from:])
+	tx.undo = tx.undo[:from]
+}
+
+func isStorage(err error) bool { return errors.Is(err, core.ErrStorage) }

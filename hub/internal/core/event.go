@@ -1,0 +1,41 @@
+package core
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// An Event tells that something in the core changed. It is stored in the transaction that made the change and is
+// handed on after that transaction is on disk. Samples make no events: they are their own record.
+type Event struct {
+	Seq    int64 // given by storage, ascending in the order of commits
+	At     time.Time
+	Device DeviceKey // zero ID: about the tenant
+	Num    DeviceNum // of Device; not stored
+	Kind   EventKind
+	Data   json.RawMessage // depends on Kind, may be nil
+}
+
+// EventKind names what happened, "noun.verb".
+type EventKind string
+
+// The kinds of events that the core knows. Data is nil unless said otherwise.
+const (
+	DeviceRegistered   EventKind = "device.registered"
+	DeviceUnregistered EventKind = "device.unregistered"
+	DeviceConnected    EventKind = "device.connected"    // {"addr":"10.0.0.9"}
+	DeviceDisconnected EventKind = "device.disconnected" // {"reason":"keep-alive timeout"}
+	DeviceError        EventKind = "device.error"        // {"error":NAME,"metadata":{...}}, names are the dialect's
+	DeviceModelChanged EventKind = "device.model"        // what the device says it can do; the dialect's form
+	CertificateIssued  EventKind = "certificate.issued"  // {"serial":"..."}
+	DocumentChanged    EventKind = "document.changed"    // EntryChange
+)
+
+// An EntryChange is the data of [DocumentChanged].
+type EntryChange struct {
+	Document string `json:"document"`
+	Side     string `json:"side"` // "desired" or "reported"
+	Path     string `json:"path"`
+	Old      Value  `json:"old,omitempty"` // absent: was not set; JSON form is base64 of the encoding
+	New      Value  `json:"new,omitempty"` // absent: deleted
+}

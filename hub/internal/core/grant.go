@@ -1,0 +1,85 @@
+package core
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"time"
+)
+
+// A Claim is what a connecting client says and shows of itself. The dialects decide what it is worth.
+type Claim struct {
+	Remote      netip.AddrPort
+	Certificate *x509.Certificate // shown in the TLS handshake, its possession proven; its issuer is NOT checked yet; nil: none
+	ServerName  string            // SNI, "" if none
+	ALPN        string            // negotiated protocol, "" if none
+	Path        string            // of the WebSocket request, "" on a plain MQTT socket
+	Version     uint8             // MQTT protocol level: 3, 4 or 5
+	ClientID    string
+	CleanStart  bool
+	Username    string
+	HasUsername bool
+	Password    []byte // nil: none
+}
+
+// A SessionKey names an MQTT session. The client id is the one of the Grant, which is not always the one of CONNECT.
+type SessionKey struct {
+	Tenant   TenantID
+	Dialect  string
+	ClientID string
+}
+
+// A Grant is what a dialect decides at sign-in and what the broker then enforces.
+type Grant struct {
+	Session   SessionKey
+	Device    DeviceNum // 0: not a device
+	Publish   []string  // topic filters
+	Subscribe []string  // topic filters: a subscription must lie within one of them
+	// Private says that no session but this one can have a subscription that matches what it publishes, so
+	// that the broker need not look further than its own subscriptions.
+	Private  bool
+	Lifetime time.Duration // from now, then the connection is closed; 0: no limit
+	Limits   Limits
+}
+
+// Limits bound what one connection can use. Zero fields stand for the broker's defaults.
+type Limits struct {
+	MaxPacketBytes int           // remaining length of an incoming packet
+	Inflight       int           // unacknowledged QoS 1 and 2 messages towards the client
+	MaxQueued      int           // messages waiting behind those
+	MaxQueuedBytes int           // their topics and payloads
+	MaxFilters     int           // subscriptions
+	KeepAlive      time.Duration // longest silence granted when the client asks for more or for none; 0: as the client asks
+}
+
+// A Message is an application message on its way to clients.
+type Message struct {
+	Topic   string
+	Payload []byte // not changed by anyone once it is in a Message
+	QoS     byte
+}
+
+// A Session is what outlives a connection.
+type Session struct {
+	Num     int64 // given by storage
+	Key     SessionKey
+	Device  DeviceNum
+	Limits  Limits // not stored; those of the last Grant while the hub runs
+	Created time.Time
+	Expires time.Time // zero: never
+}
+
+// A Subscription is one filter of a session.
+type Subscription struct {
+	Session int64
+	Filter  string
+	QoS     byte
+}
+
+// A Queued message waits in a stored session for its acknowledgement.
+type Queued struct {
+	Session  int64
+	Seq      int64  // ascending within the session: the order of delivery
+	ID       uint16 // MQTT packet identifier, fixed when queued so that a redelivery after a crash keeps it
+	Released bool   // QoS 2: PUBREC has come, PUBREL is to be sent
+	Message
+}

@@ -1,0 +1,84 @@
+// Package dialect says what a platform's dialect is to the hub. A dialect is a folder below this one and a line of
+// wiring: it knows its platform's words, formats, rules and refusals, and nothing of sockets, sessions or databases.
+package dialect
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+)
+
+// ErrNotMine is what SignIn returns for a connection that belongs to another dialect: the next one is asked.
+var ErrNotMine = errors.New("not this dialect's connection")
+
+// A Dialect is one platform's protocol as the hub speaks it.
+type Dialect interface {
+	Name() string // as in the admin API and the logs: "astarte"
+
+	// SignIn decides whose connection this is and what it may do. It returns [ErrNotMine], or a refusal of kind
+	// core.ErrDenied, ErrUnauthenticated, ErrInvalid, ErrStorage... which the broker turns into CONNACK. It may read
+	// storage; it must not change anything, since nothing is certain before Link.Connected.
+	SignIn(ctx context.Context, c core.Claim) (core.Grant, Link, error)
+
+	// Notify turns an event into messages for the dialect's devices. It is called for events of its devices only,
+	// inside the transaction that emitted the event.
+	Notify(tx *commit.Tx, e core.Event) error
+
+	// Serves reports whether an HTTP request is for this platform's API; dialects are asked in turn.
+	Serves(r *http.Request) bool
+	// Handler serves those requests; nil if the platform has no HTTP.
+	Handler() http.Handler
+}
+
+// A Link is a dialect's side of one connection.
+type Link interface {
+	// Connected is called once, inside the transaction that binds the connection to its session and before CONNACK.
+	// An error refuses the connection.
+	Connected(tx *commit.Tx, s Presence) error
+	// Disconnected is called once, inside the transaction that ends the connection, if Connected has succeeded.
+	Disconnected(tx *commit.Tx, reason string) error
+	// Receive takes a message that the grant allows. It is called on the connection's goroutine, one message at a time
+	// in the order of arrival. Everything the message asks for goes into the batch; the acknowledgement leaves when
+	// the batch is on disk. A message that breaks the platform's rules is not an error here: the dialect puts its
+	// platform's reaction into the batch. An error closes the connection without an acknowledgement.
+	Receive(t *Topic, m Publish, b *commit.Batch) error
+}
+
+// Presence tells a Link how its connection begins.
+type Presence struct {
+	Session core.SessionKey
+	Present bool   // earlier session state was found
+	Addr    string // IP address of the client
+}
+
+// A Topic is a topic name that a connection publishes to, kept between messages.
+type Topic struct {
+	Name string
+	// Aux is the dialect's: what it found out about the topic, so that it need not do so for each message. The broker
+	// forgets topics when a connection uses very many.
+	Aux any
+}
+
+// A Publish is an incoming message. Payload aliases the read buffer and is valid during the call only.
+type Publish struct {
+	Payload []byte
+	QoS     byte
+	Retain  bool
+	Will    bool // not sent now: the will of a connection that has ended
+}
+
+// Broker is what dialects ask of the MQTT broker. All methods are called inside a transaction, and nothing leaves
+// before that is on disk.
+type Broker interface {
+	// Publish queues m for every session of the tenant and dialect that has a matching subscription, and returns how
+	// many took it. A session whose queue is full has not.
+	Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error)
+	// PublishTo does the same for one session only, and reports whether it has a matching subscription and took m.
+	PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error)
+	// Disconnect ends the connection of a session, if it has one, after the messages that it has already sent are
+	// acknowledged. With wipe the session and everything queued in it are forgotten too, connected or not.
+	Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason string) error
+}

@@ -1,0 +1,163 @@
+// Package store says what a storage driver implements; drivers live below it, and package storetest is the suite
+// that every driver passes. One goroutine writes (package commit), any number read.
+//
+// Errors: an object that is not there is core.ErrNotFound, one that is there already core.ErrConflict. When the disk
+// refuses (full, failing, read-only) the error is core.ErrStorage and the whole transaction is undone.
+package store
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+)
+
+// Store is an open database.
+type Store interface {
+	// Update runs fn in the one write transaction and commits it. It returns nil only when everything that fn wrote
+	// would survive a power cut. An error of fn is returned as it is, and everything is undone. Only package commit
+	// calls it, never twice at once.
+	Update(fn func(Tx) error) error
+	// View runs fn on a consistent snapshot. It may be called at any time from any goroutine; ctx bounds the wait for
+	// a free connection and interrupts long reads.
+	View(ctx context.Context, fn func(Reader) error) error
+	Close() error
+}
+
+// Tx is a write transaction, used by one goroutine; it reads what it has written.
+type Tx interface {
+	Reader
+	TenantWriter
+	DeviceWriter
+	DocumentWriter
+	SampleWriter
+	RecordWriter
+	SessionWriter
+
+	// Savepoint runs fn; when fn fails, what it wrote is undone and the transaction goes on.
+	Savepoint(fn func() error) error
+}
+
+// Reader reads. Slices and strings that it returns belong to the caller.
+type Reader interface {
+	TenantReader
+	DeviceReader
+	DocumentReader
+	SampleReader
+	RecordReader
+	SessionReader
+}
+
+// TenantReader reads tenants and events.
+type TenantReader interface {
+	Tenant(id core.TenantID) (core.Tenant, error)
+	Tenants() ([]core.Tenant, error)                     // by id
+	Events(after int64, limit int) ([]core.Event, error) // with Seq above after, ascending
+	LastEvent() (seq int64, err error)                   // 0: none yet
+}
+
+// TenantWriter writes tenants and events.
+type TenantWriter interface {
+	InsertTenant(t core.Tenant) error
+	AppendEvent(e *core.Event) error            // sets e.Seq
+	DropEvents(before int64) (n int, err error) // with Seq below before
+}
+
+// DeviceReader reads devices and what belongs to their identity.
+type DeviceReader interface {
+	Device(k core.DeviceKey) (core.Device, error)
+	DeviceByNum(n core.DeviceNum) (core.Device, error)
+	// Devices returns at most limit devices of a tenant and dialect ("" for all dialects) with Num above after, by Num.
+	Devices(t core.TenantID, dialect string, after core.DeviceNum, limit int) ([]core.Device, error)
+	CountDevices(t core.TenantID, dialect string) (total, connected int, err error)
+	Enrolment(n core.DeviceNum) (core.Enrolment, error)
+	Certificate(serial string) (core.Certificate, error)
+	Certificates(n core.DeviceNum) ([]core.Certificate, error) // oldest first
+	Counts(n core.DeviceNum) ([]core.Count, error)             // by scope
+}
+
+// DeviceWriter writes devices and what belongs to their identity.
+type DeviceWriter interface {
+	InsertDevice(d *core.Device) error // sets d.Num
+	UpdateDevice(d core.Device) error
+	PutEnrolment(e core.Enrolment) error
+	PutCertificate(c core.Certificate) error
+	AddCount(n core.DeviceNum, c core.Count) error // adds to what is there
+}
+
+// DocumentReader reads documents.
+type DocumentReader interface {
+	Entry(k core.DocumentKey, path string) (core.Entry, error)
+	Entries(k core.DocumentKey) ([]core.Entry, error) // by path, bytewise
+}
+
+// DocumentWriter writes documents.
+type DocumentWriter interface {
+	PutEntry(k core.DocumentKey, e core.Entry) error
+	DeleteEntry(k core.DocumentKey, path string) error // one that is not there is no error
+}
+
+// SampleReader reads samples.
+type SampleReader interface {
+	// Series returns the device's series whose channel begins with prefix, by channel.
+	Series(n core.DeviceNum, prefix string) ([]*core.Series, error)
+	// Samples yields the samples of a series in the order of At, among equals in the order of acceptance (both reversed
+	// when r.Backwards). A series that was never stored has none. Values belong to the caller.
+	Samples(s *core.Series, r core.Range) iter.Seq2[core.Sample, error]
+}
+
+// SampleWriter writes samples.
+type SampleWriter interface {
+	AppendBlock(b *core.Block) error // b may be reused afterwards
+	DeleteSeries(n core.DeviceNum, prefix string) error
+}
+
+// RecordReader reads what dialects keep for themselves: small values under keys of their own making, "interface/x/1".
+type RecordReader interface {
+	Record(t core.TenantID, dialect, key string) ([]byte, error)
+	// Records yields the keys that begin with prefix, in bytewise order, and their values.
+	Records(t core.TenantID, dialect, prefix string) iter.Seq2[Record, error]
+}
+
+// A Record is one key and its value.
+type Record struct {
+	Key   string
+	Value []byte
+}
+
+// RecordWriter writes records.
+type RecordWriter interface {
+	PutRecord(t core.TenantID, dialect, key string, value []byte) error
+	DeleteRecord(t core.TenantID, dialect, key string) error // one that is not there is no error
+}
+
+// SessionReader reads the MQTT sessions that outlive connections.
+type SessionReader interface {
+	Sessions() iter.Seq2[core.Session, error]
+	Subscriptions() iter.Seq2[core.Subscription, error]           // of all sessions
+	Received(session int64) ([]uint16, error)                     // QoS 2 packet identifiers not yet released by the client
+	Queue(session, after int64, limit int) ([]core.Queued, error) // with Seq above after, ascending
+	QueueSizes() iter.Seq2[QueueSize, error]                      // sessions with nothing queued are left out
+}
+
+// QueueSize sums up what a session has queued.
+type QueueSize struct {
+	Session      int64
+	Count, Bytes int // of topics and payloads
+	LastSeq      int64
+}
+
+// SessionWriter writes the MQTT sessions that outlive connections.
+type SessionWriter interface {
+	InsertSession(s *core.Session) error // sets s.Num
+	DeleteSession(num int64) error       // and all that belongs to it
+	SetSessionExpiry(num int64, at time.Time) error
+	PutSubscription(s core.Subscription) error
+	DeleteSubscription(session int64, filter string) error
+	PutReceived(session int64, id uint16) error
+	DeleteReceived(session int64, id uint16) error
+	Enqueue(q core.Queued) error
+	Release(session, seq int64) error // sets Queued.Released
+	Dequeue(session, seq int64) error
+}
