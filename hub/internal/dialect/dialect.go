@@ -82,3 +82,20 @@ type Broker interface {
 	// acknowledged. With wipe the session and everything queued in it are forgotten too, connected or not.
 	Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason string) error
 }
+
+// A Developer is a dialect that can prepare a laptop: `fairlead up` asks it for ready credentials.
+type Developer interface {
+	// Develop makes, or finds from an earlier run, what a developer needs to point the platform's official SDK at this
+	// hub, and returns the environment variables that `fairlead env` prints. Secrets go into files below e.Dir.
+	Develop(ctx context.Context, e Development) (map[string]string, error)
+}
+
+// Development is what the hub tells a [Developer].
+type Development struct {
+	Tenant    core.TenantID // exists
+	Dir       string        // absolute path of a folder for this dialect's files, mode 0700
+	BaseURL   string        // "https://localhost:8443", without a slash at the end
+	Host      string        // "localhost"
+	HTTPSPort int
+	MQTTPort  int
+}
