@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+)
+
+// MayHaveCertificate reports, as [ErrInhibited], that no certificate may be signed for a device. [Issue] checks it again.
+func MayHaveCertificate(e core.Enrolment) error {
+	if e.Inhibited {
+		return ErrInhibited
+	}
+	return nil
+}
+
+// Issue records a certificate that the CA has signed for a device, and makes it the device's active one: those before
+// are superseded. as is the enrolment that the device was authenticated by; signing takes time, and if the device was
+// unregistered, registered anew or inhibited meanwhile, the certificate is refused and must not be handed out.
+func Issue(tx Tx, d core.Device, as core.Enrolment, c core.Certificate, addr string) error {
+	e, err := tx.Enrolment(d.Num)
+	if err != nil {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
+	}
+	if len(e.SecretHash) == 0 || !bytes.Equal(e.SecretHash, as.SecretHash) {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, ErrSecret)
+	}
+	if err := MayHaveCertificate(e); err != nil {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
+	}
+	if err := supersede(tx, d.Num); err != nil {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
+	}
+	c.Device, c.State, c.Changed = d.Num, core.CertificateActive, tx.Now()
+	if err := tx.PutCertificate(c); err != nil {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
+	}
+	if e.FirstCredentials.IsZero() {
+		e.FirstCredentials = tx.Now()
+	}
+	e.LastCredentialsAddr = addr
+	if err := tx.PutEnrolment(e); err != nil {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
+	}
+	data, err := json.Marshal(struct {
+		Serial string `json:"serial"`
+	}{c.Serial})
+	if err != nil {
+		return err
+	}
+	return tx.Emit(core.Event{Device: d.DeviceKey, Num: d.Num, Kind: core.CertificateIssued, Data: data})
+}
+
+func supersede(tx Tx, n core.DeviceNum) error {
+	all, err := tx.Certificates(n)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.State != core.CertificateActive {
+			continue
+		}
+		c.State, c.Changed = core.CertificateSuperseded, tx.Now()
+		if err := tx.PutCertificate(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Revoke withdraws a certificate for good. One that is revoked already stays as it is.
+func Revoke(tx Tx, serial string) error {
+	c, err := tx.Certificate(serial)
+	if err != nil {
+		return fmt.Errorf("revoke certificate %.64q: %w", serial, err)
+	}
+	if c.State == core.CertificateRevoked {
+		return nil
+	}
+	c.State, c.Changed = core.CertificateRevoked, tx.Now()
+	return tx.PutCertificate(c)
+}
+
+// Revoked reports whether a certificate has been revoked. Whether it is ours and still valid is the CA's matter; one
+// that the CA signed but storage does not know (it was restored from a backup, say) is not revoked.
+func Revoked(r Reader, serial string) (bool, error) {
+	c, err := r.Certificate(serial)
+	if errors.Is(err, core.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up certificate %.64q: %w", serial, err)
+	}
+	return c.State == core.CertificateRevoked, nil
+}
