@@ -108,6 +108,7 @@ type CA struct {
 
 	renewal sync.Mutex // held while the issuing certificate is renewed
 	retryAt time.Time  // no renewal before
+	failure error      // of the last attempt
 }
 
 // state is everything that a renewal of the issuing certificate changes; it is replaced as a whole.
@@ -154,30 +155,42 @@ func (c *CA) ClientPool() *x509.CertPool { return c.state.Load().pool }
 // issuer returns the state to sign with, after renewing the issuing certificate if that is due.
 func (c *CA) issuer(now time.Time) (*state, error) {
 	st := c.state.Load()
-	if due(st, now) {
-		ended := !within(st.issuing.cert, now)
-		if ended {
-			c.renewal.Lock() // nothing can be signed without it, so wait for whoever is at it
-		} else if !c.renewal.TryLock() {
-			return st, nil
+	if !due(st, now) {
+		return st, usable(st, now, nil)
+	}
+	if within(st.issuing.cert, now) {
+		if !c.renewal.TryLock() {
+			return st, nil // somebody is at it; this one is good meanwhile
 		}
-		defer c.renewal.Unlock()
-		if st = c.state.Load(); due(st, now) && !now.Before(c.retryAt) {
-			next, err := c.renew(st, now)
-			if err != nil {
-				c.retryAt = now.Add(retryRenewal)
-				c.cfg.Logger.Warn("issuing certificate not renewed", "until", st.issuing.cert.NotAfter, "err", err)
-			} else {
-				st = next
-				c.state.Store(st)
-			}
+	} else {
+		c.renewal.Lock()
+	}
+	defer c.renewal.Unlock()
+	st = c.state.Load()
+	if due(st, now) && !now.Before(c.retryAt) {
+		next, err := c.renew(st, now)
+		if c.failure = err; err != nil {
+			c.retryAt = now.Add(retryRenewal)
+			c.cfg.Logger.Warn("issuing certificate not renewed", "until", st.issuing.cert.NotAfter, "err", err)
+		} else {
+			st = next
+			c.state.Store(st)
 		}
 	}
-	if !within(st.issuing.cert, now) {
-		return nil, fmt.Errorf("issuing certificate is valid from %s to %s, now is %s",
-			stamp(st.issuing.cert.NotBefore), stamp(st.issuing.cert.NotAfter), stamp(now))
+	return st, usable(st, now, c.failure)
+}
+
+// usable reports an issuing certificate that is not valid now, with the reason why there is no newer one.
+func usable(st *state, now time.Time, renewal error) error {
+	crt := st.issuing.cert
+	if within(crt, now) {
+		return nil
 	}
-	return st, nil
+	err := fmt.Errorf("issuing certificate is valid from %s to %s, now is %s", stamp(crt.NotBefore), stamp(crt.NotAfter), stamp(now))
+	if renewal != nil {
+		err = fmt.Errorf("%w; renewal: %w", err, renewal)
+	}
+	return err
 }
 
 // due tells whether the issuing certificate should be renewed. One from the future, which a wrong clock made, counts

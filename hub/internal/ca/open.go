@@ -58,6 +58,9 @@ func (c *CA) open() error {
 		return err
 	}
 	c.state.Store(newState(root, issuing, old))
+	if left := root.cert.NotAfter.Sub(now); left < root.cert.NotAfter.Sub(root.cert.NotBefore)/10 {
+		c.cfg.Logger.Warn("root certificate ends soon: give clients a new one in time", "until", root.cert.NotAfter)
+	}
 	_, err = c.issuer(now) // renews it if due; an error means that it cannot sign
 	return err
 }
@@ -74,7 +77,7 @@ func (c *CA) openRoot(now time.Time) (authority, error) {
 	path := c.dir().path(rootCert)
 	switch {
 	case key == nil && !c.cfg.OfflineRoot:
-		return authority{}, fmt.Errorf("%s is missing although %s is there: restore it, or say that it is kept elsewhere",
+		return authority{}, fmt.Errorf("%s is missing although %s is there: restore it, or set OfflineRoot if it is kept elsewhere",
 			c.dir().path(rootKey), rootCert)
 	case !within(cert, now):
 		return authority{}, fmt.Errorf("%s is valid from %s to %s, now is %s: if the clock is right, a new root is needed",
