@@ -1,0 +1,255 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+)
+
+// outbox bounds the bytes that wait for a client that does not read. Acknowledgements and QoS 0 messages end there;
+// QoS 1 and 2 messages are bounded by the window before.
+const (
+	maxUnsent    = 4 << 20 // then the client counts as gone
+	maxUnsentQ0  = 1 << 20 // then messages of QoS 0 are dropped
+	refillBatch  = 200     // messages fetched from storage at a time
+	maxHeldAhead = 400     // stored messages kept in memory behind the window; more stay in storage only
+)
+
+// A packet is a message on its way to one client.
+type packet struct {
+	seq     int64 // in the stored queue; 0: not stored
+	id      uint16
+	qos     byte
+	dup     bool
+	topic   []byte
+	payload []byte
+}
+
+// outgoing is the side of a connection towards the client: bytes to write, and the window of messages that the client
+// has not acknowledged. The reader (acknowledgements) and the committer's goroutine (messages) both use it.
+type outgoing struct {
+	mu      sync.Mutex
+	buf     []byte // to be written
+	writing bool   // a goroutine is writing
+	dead    bool   // no more writes
+	closing bool   // the last byte of buf is the last of the connection
+	flushed sync.Cond
+
+	version  mqtt.Version
+	inflight map[uint16]packet
+	max      int // of inflight
+	nextID   uint16
+	oldest   int64    // lowest stored seq in flight or waiting, 0: none; see packetID
+	waiting  []packet // behind the window, in order
+	held     int      // bytes of waiting
+	behind   bool     // storage has messages that are not in waiting
+	dropped  int64
+}
+
+func newOutgoing(v mqtt.Version, window int) *outgoing {
+	o := &outgoing{version: v, max: window}
+	o.flushed.L = &o.mu
+	return o
+}
+
+var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// send queues bytes and has them written.
+func (c *conn) send(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	o := c.out
+	o.mu.Lock()
+	o.append(b)
+	c.flushLocked()
+	o.mu.Unlock()
+}
+
+// append must be called with the lock.
+func (o *outgoing) append(b []byte) {
+	if o.dead || o.closing {
+		return
+	}
+	if o.buf == nil {
+		o.buf = (*writeBuffers.Get().(*[]byte))[:0]
+	}
+	o.buf = append(o.buf, b...)
+}
+
+// flushLocked has a goroutine write what is queued, unless one does already. With the lock.
+func (c *conn) flushLocked() {
+	o := c.out
+	if o.writing || o.dead || len(o.buf) == 0 {
+		return
+	}
+	if len(o.buf) > maxUnsent {
+		c.slow()
+		return
+	}
+	o.writing = true
+	go c.flush()
+}
+
+// flush writes until nothing is left. It is the only writer; slow clients hold only their own.
+func (c *conn) flush() {
+	o := c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.buf) > 0 && !o.dead {
+		if len(o.buf) > maxUnsent {
+			c.slow()
+			break
+		}
+		b := o.buf
+		o.buf = nil
+		o.mu.Unlock()
+		c.src.nc.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
+		_, err := c.src.app.Write(b)
+		if cap(b) <= 64<<10 {
+			writeBuffers.Put(&b)
+		}
+		o.mu.Lock()
+		if err != nil {
+			o.dead = true
+			c.src.nc.Close()
+		}
+	}
+	o.writing = false
+	o.flushed.Broadcast()
+}
+
+// slow gives a client up that does not read. With the lock.
+func (c *conn) slow() {
+	c.out.dead = true
+	c.b.stats.SlowClients.Add(1)
+	c.src.nc.Close()
+}
+
+// drain waits until all that was queued is written or can never be, and lets nothing more be queued.
+func (c *conn) drain() {
+	o := c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closing = true
+	for o.writing {
+		o.flushed.Wait()
+	}
+	o.dead = true
+	o.buf = nil
+}
+
+// publish encodes a message with its identifier. With the lock.
+func (o *outgoing) publish(p packet) {
+	if o.dead || o.closing {
+		return
+	}
+	if o.buf == nil {
+		o.buf = (*writeBuffers.Get().(*[]byte))[:0]
+	}
+	m := mqtt.Publish{Dup: p.dup, QoS: p.qos, Topic: p.topic, ID: p.id, Payload: p.payload}
+	o.buf = m.Append(o.buf, o.version)
+}
+
+// push gives a message to the client: at once if the window has room, else when it has. It reports whether the message
+// was taken. With the lock.
+func (o *outgoing) push(p packet, l queueLimits) bool {
+	if p.qos == 0 {
+		if len(o.buf) > maxUnsentQ0 {
+			o.dropped++
+			return false
+		}
+		o.publish(p)
+		return true
+	}
+	if len(o.inflight) < o.max && len(o.waiting) == 0 && o.canSend(p) {
+		o.start(p)
+		return true
+	}
+	if p.seq == 0 && (len(o.waiting) >= l.count || o.held+p.size() > l.bytes) {
+		o.dropped++
+		return false
+	}
+	o.waiting = append(o.waiting, p)
+	o.held += p.size()
+	return true
+}
+
+type queueLimits struct{ count, bytes int }
+
+func (p packet) size() int { return len(p.topic) + len(p.payload) }
+
+// start sends p within the window.
+func (o *outgoing) start(p packet) {
+	if p.seq == 0 {
+		for {
+			if o.nextID++; o.nextID == 0 {
+				o.nextID = 1
+			}
+			if _, taken := o.inflight[o.nextID]; !taken {
+				break
+			}
+		}
+		p.id = o.nextID
+	}
+	if o.inflight == nil {
+		o.inflight = make(map[uint16]packet, 4)
+	}
+	if p.seq != 0 && (o.oldest == 0 || p.seq < o.oldest) {
+		o.oldest = p.seq
+	}
+	o.inflight[p.id] = p
+	o.publish(p)
+}
+
+// canSend holds back stored messages far beyond one that is never acknowledged, see packetID.
+func (o *outgoing) canSend(p packet) bool {
+	return p.seq == 0 || o.oldest == 0 || p.seq < o.oldest+spread
+}
+
+// acknowledged ends a message that is in flight and lets the next ones go. ok is false if there was none with that
+// identifier. With the lock.
+func (o *outgoing) acknowledged(id uint16) (p packet, ok bool) {
+	p, ok = o.inflight[id]
+	if !ok {
+		return p, false
+	}
+	delete(o.inflight, id)
+	if p.seq != 0 && p.seq == o.oldest {
+		o.oldest = 0
+		for _, q := range o.inflight {
+			if q.seq != 0 && (o.oldest == 0 || q.seq < o.oldest) {
+				o.oldest = q.seq
+			}
+		}
+	}
+	o.next()
+	return p, true
+}
+
+// next sends what the window has room for. With the lock.
+func (o *outgoing) next() {
+	n := 0
+	for n < len(o.waiting) && len(o.inflight) < o.max && o.canSend(o.waiting[n]) {
+		o.held -= o.waiting[n].size()
+		o.start(o.waiting[n])
+		o.waiting[n] = packet{}
+		n++
+	}
+	if n == len(o.waiting) {
+		o.waiting = nil
+		return
+	}
+	o.waiting = o.waiting[n:]
+}
+
+// wantsMore reports that storage should be asked for further messages. With the lock.
+func (o *outgoing) wantsMore() bool { return o.behind && len(o.waiting) == 0 }
+
+// Packet identifiers of stored messages must not change while the message waits, also when the hub is killed, because
+// a client that has received a QoS 2 message knows it by its identifier only. They follow from the sequence number, so
+// that they need no storage of their own; spread keeps all that can be in flight at once less than 65,535 apart.
+const spread = 32_768
+
+func packetID(seq int64) uint16 { return uint16((seq-1)%65_535) + 1 }

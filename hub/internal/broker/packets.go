@@ -1,0 +1,392 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/topic"
+)
+
+const (
+	// patience is how long a connection that shall end may take to complete the QoS 2 exchanges under way. Official
+	// Astarte SDKs repeat what was not completed on the next connection, for ever if it is refused every time.
+	patience         = 5 * time.Second
+	patienceStopping = time.Second
+
+	// maxInbound bounds the QoS 2 messages that a client leaves unreleased.
+	maxInbound = 4096
+)
+
+// read handles packets until the connection ends; the error says why, and is never nil.
+func (c *conn) read() error {
+	for {
+		f, err := c.next()
+		if err != nil {
+			return err
+		}
+		c.heard = time.Now()
+		if err := c.handle(f); err != nil {
+			return err
+		}
+		if c.batch != nil && c.batch.Size() > batchBytes {
+			c.submit()
+		}
+	}
+}
+
+// next returns the next packet. Before it waits for the network it hands in what was collected.
+func (c *conn) next() (mqtt.Frame, error) {
+	for {
+		if c.wake.Load() || !c.ready() {
+			c.submit()
+			if err := c.arm(); err != nil {
+				return mqtt.Frame{}, err
+			}
+			if c.frames.Buffered() == 0 {
+				c.release()
+				err := c.src.park()
+				c.attach()
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					continue // arm knows what it means
+				}
+			}
+		}
+		f, err := c.frames.Next()
+		if err == nil {
+			return f, nil
+		}
+		if err = ended(err); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return f, err
+		}
+	}
+}
+
+// ready reports whether a whole packet is in the buffer, or bytes that can be none.
+func (c *conn) ready() bool {
+	b, _ := c.buf.Peek(c.buf.Buffered())
+	size, shift := 0, 0
+	for i := 1; i < len(b); i++ {
+		size |= int(b[i]&0x7f) << shift
+		if shift += 7; b[i] < 0x80 {
+			return len(b)-i-1 >= size
+		}
+		if shift > 21 {
+			return true
+		}
+	}
+	return false
+}
+
+// arm sets the deadline for the next packet. The error says that the time for it is over.
+func (c *conn) arm() error {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed != nil {
+		return c.failed
+	}
+	var until time.Time
+	earliest := func(t time.Time) {
+		if until.IsZero() || t.Before(until) {
+			until = t
+		}
+	}
+	if c.leaving != "" {
+		limit := patience
+		if c.leaving == stopping {
+			limit = patienceStopping
+		}
+		earliest(c.since.Add(limit))
+		if c.complete() || !now.Before(until) {
+			return errors.New(c.leaving)
+		}
+	}
+	if c.keepAlive > 0 { // [MQTT-3.1.2-24]
+		t := c.heard.Add(c.keepAlive + c.keepAlive/2)
+		if !now.Before(t) {
+			return errSilent
+		}
+		earliest(t)
+	}
+	if !c.ends.IsZero() {
+		if !now.Before(c.ends) {
+			return errors.New("the grant's lifetime is over")
+		}
+		earliest(c.ends)
+	}
+	c.src.nc.SetReadDeadline(until)
+	return nil
+}
+
+// complete reports whether the QoS 2 messages that were under way when the connection was told to leave are released.
+func (c *conn) complete() bool {
+	if c.must == nil {
+		c.must = make([]uint16, 0, len(c.inbound))
+		for id := range c.inbound {
+			c.must = append(c.must, id)
+		}
+	}
+	for _, id := range c.must {
+		if _, open := c.inbound[id]; open {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *conn) handle(f mqtt.Frame) error {
+	switch f.Type {
+	case mqtt.TypePublish:
+		return c.handlePublish(f)
+	case mqtt.TypePubAck, mqtt.TypePubRec, mqtt.TypePubRel, mqtt.TypePubComp:
+		var p mqtt.Ack
+		if err := p.Decode(f, c.version); err != nil {
+			return err
+		}
+		c.handleAck(p)
+		return nil
+	case mqtt.TypeSubscribe:
+		return c.handleSubscribe(f)
+	case mqtt.TypeUnsubscribe:
+		return c.handleUnsubscribe(f)
+	case mqtt.TypePingReq:
+		if err := (&mqtt.PingReq{}).Decode(f, c.version); err != nil {
+			return err
+		}
+		c.ping()
+		return nil
+	case mqtt.TypeDisconnect:
+		if err := (&mqtt.Disconnect{}).Decode(f, c.version); err != nil {
+			return err
+		}
+		c.will = nil
+		return errGoodbye
+	}
+	return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: fmt.Sprintf("unexpected %v", f.Type)}
+}
+
+// ping answers PINGREQ, behind the answers to what came before it.
+func (c *conn) ping() {
+	c.mu.Lock()
+	waiting := c.unsettled > 0
+	c.mu.Unlock()
+	if c.batch == nil && !waiting {
+		c.direct = mqtt.AppendPingResp(c.direct)
+		return
+	}
+	b := c.collect()
+	b.Reply = mqtt.AppendPingResp(b.Reply)
+}
+
+func (c *conn) handlePublish(f mqtt.Frame) error {
+	var p mqtt.Publish
+	if err := p.Decode(f, c.version); err != nil {
+		return err
+	}
+	t := c.topic(p.Topic)
+	if !t.allowed {
+		return fmt.Errorf("%w: %q", errNotAllowed, t.Name)
+	}
+	ack := mqtt.Ack{ID: p.ID}
+	if p.QoS == 2 {
+		ack.Type = mqtt.TypePubRec
+		if _, again := c.inbound[p.ID]; again { // [MQTT-4.3.3-2]: the message was handed on before
+			b := c.collect()
+			b.Reply = ack.Append(b.Reply, c.version)
+			return nil
+		}
+		if len(c.inbound) >= maxInbound {
+			return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: "too many QoS 2 messages without PUBREL"}
+		}
+		c.receive(p.ID)
+		if c.stored {
+			c.progress.received = append(c.progress.received, receipt{p.ID, true})
+		}
+	}
+	if err := c.message(t, dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}); err != nil {
+		return err
+	}
+	c.b.stats.MessagesIn.Add(1)
+	if p.QoS > 0 {
+		if p.QoS == 1 {
+			ack.Type = mqtt.TypePubAck
+		}
+		c.batch.Reply = ack.Append(c.batch.Reply, c.version)
+	}
+	return nil
+}
+
+// message gives a message to the dialect and, where somebody may have subscribed to it, to the batch.
+func (c *conn) message(t *topicEntry, m dialect.Publish) error {
+	b := c.collect()
+	if err := c.link.Receive(&t.Topic, m, b); err != nil {
+		return err
+	}
+	if t.forward {
+		c.forward = append(c.forward, core.Message{Topic: t.Name, Payload: append([]byte(nil), m.Payload...), QoS: m.QoS})
+	}
+	return nil
+}
+
+// topic returns what is known of a topic name.
+func (c *conn) topic(name []byte) *topicEntry {
+	if t := c.topics[string(name)]; t != nil {
+		return t
+	}
+	if len(c.topics) >= maxTopics {
+		clear(c.topics)
+	}
+	if c.topics == nil {
+		c.topics = make(map[string]*topicEntry, 2)
+	}
+	t := &topicEntry{Topic: dialect.Topic{Name: string(name)}}
+	t.allowed = c.allowed(t.Name)
+	t.forward = !c.grant.Private
+	for f := range c.filters {
+		t.forward = t.forward || topic.Match(f, name)
+	}
+	c.topics[t.Name] = t
+	return t
+}
+
+func (c *conn) allowed(name string) bool {
+	for _, f := range c.grant.Publish {
+		if topic.Match(f, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *conn) receive(id uint16) {
+	if c.inbound == nil {
+		c.inbound = make(map[uint16]struct{}, 4)
+	}
+	c.inbound[id] = struct{}{}
+}
+
+// addFilter notes an own subscription; what was known of topics may no longer hold.
+func (c *conn) addFilter(f string) {
+	if c.filters == nil {
+		c.filters = make(map[string]struct{}, 4)
+	}
+	c.filters[f] = struct{}{}
+	clear(c.topics)
+}
+
+func (c *conn) handleSubscribe(f mqtt.Frame) error {
+	var p mqtt.Subscribe
+	if err := p.Decode(f, c.version); err != nil {
+		return err
+	}
+	ack := mqtt.SubAck{ID: p.ID}
+	var subs []core.Subscription
+	for _, s := range p.Subscriptions {
+		_, known := c.filters[s.Filter]
+		if !c.maySubscribe(s.Filter) || !known && len(c.filters) >= c.grant.Limits.MaxFilters {
+			ack.Codes = append(ack.Codes, mqtt.SubAckFailure)
+			c.log.Info("subscription refused", "filter", s.Filter)
+			continue
+		}
+		ack.Codes = append(ack.Codes, s.QoS)
+		subs = append(subs, core.Subscription{Filter: s.Filter, QoS: s.QoS})
+		c.addFilter(s.Filter)
+	}
+	b := c.collect()
+	if len(subs) > 0 {
+		b.Do(func(tx *commit.Tx) error { return c.b.addFilters(tx, c, subs) }, nil)
+	}
+	b.Reply = ack.Append(b.Reply, c.version)
+	return nil
+}
+
+func (c *conn) maySubscribe(filter string) bool {
+	if strings.Count(filter, "/") >= topic.MaxLevels {
+		return false
+	}
+	for _, g := range c.grant.Subscribe {
+		if topic.Covers(g, filter) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
+	var p mqtt.Unsubscribe
+	if err := p.Decode(f, c.version); err != nil {
+		return err
+	}
+	for _, f := range p.Filters {
+		delete(c.filters, f)
+	}
+	clear(c.topics)
+	b := c.collect()
+	b.Do(func(tx *commit.Tx) error { return c.b.removeFilters(tx, c, p.Filters) }, nil)
+	b.Reply = (&mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: p.ID}).Append(b.Reply, c.version)
+	return nil
+}
+
+// handleAck moves an exchange on. What a stored session has to remember is on disk before the next step is taken.
+func (c *conn) handleAck(p mqtt.Ack) {
+	if p.Type == mqtt.TypePubRel {
+		c.released(p.ID)
+		return
+	}
+	o := c.out
+	o.mu.Lock()
+	if p.Type == mqtt.TypePubRec {
+		m, ok := o.inflight[p.ID]
+		o.mu.Unlock()
+		rel := mqtt.Ack{Type: mqtt.TypePubRel, ID: p.ID}
+		if !ok || m.seq == 0 {
+			c.direct = rel.Append(c.direct, c.version)
+			return
+		}
+		b := c.collect()
+		c.progress.released = append(c.progress.released, m.seq)
+		b.Reply = rel.Append(b.Reply, c.version)
+		return
+	}
+	m, ok := o.acknowledged(p.ID)
+	more := o.wantsMore()
+	if more {
+		o.behind = false // asked for once
+	}
+	c.flushLocked()
+	o.mu.Unlock()
+	if ok && m.seq != 0 {
+		c.collect()
+		c.progress.done = append(c.progress.done, m)
+	}
+	if more {
+		c.collect().Do(func(tx *commit.Tx) error {
+			if s := c.b.sessions[c.grant.Session]; s != nil {
+				return c.b.refill(tx, s, c)
+			}
+			return nil
+		}, nil)
+	}
+}
+
+// released answers PUBREL: the message will not be repeated, its identifier is free. An unknown one is answered too,
+// since the client may have missed the answer. [MQTT-4.3.3-2]
+func (c *conn) released(id uint16) {
+	comp := mqtt.Ack{Type: mqtt.TypePubComp, ID: id}
+	_, open := c.inbound[id]
+	delete(c.inbound, id)
+	if !open || !c.stored {
+		c.direct = comp.Append(c.direct, c.version)
+		return
+	}
+	b := c.collect()
+	c.progress.received = append(c.progress.received, receipt{id, false})
+	b.Reply = comp.Append(b.Reply, c.version)
+}

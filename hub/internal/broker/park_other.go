@@ -1,0 +1,10 @@
+//go:build !unix
+
+package broker
+
+import "syscall"
+
+// Without a way to look at a socket without reading, an idle connection keeps its buffers.
+const canPark = false
+
+func waitReadable(syscall.RawConn) error { return nil }
