@@ -35,6 +35,9 @@ func Covers[G, R Text](grant G, requested R) bool {
 	if requested[0] == '$' && (grant[0] == '+' || grant[0] == '#') {
 		return false
 	}
+	if string(requested) == "#" {
+		return string(grant) == "#" || string(grant) == "+/#" // the same, as every name has a first level
+	}
 	i, j := 0, 0
 	for i <= len(grant) {
 		ge := levelEnd(grant, i)
