@@ -2,8 +2,16 @@ package ca
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,7 +218,6 @@ func TestOpenRefuses(t *testing.T) {
 			if !same(files, snapshot(t, cfg.Dir)) {
 				t.Error("files were changed")
 			}
-			t.Log(err)
 		})
 	}
 }
@@ -256,6 +263,41 @@ func TestOfflineRoot(t *testing.T) {
 	k.add(DefaultIssuingLifetime)
 	if _, err := c.SignDeviceKey(newECDSA(t).Public(), Leaf{CommonName: "a"}); err == nil {
 		t.Error("signed with an issuing certificate that has ended")
+	}
+}
+
+// An operator may put certificates of an own PKI in the folder: other names, other keys, the root's key elsewhere.
+func TestOwnPKI(t *testing.T) {
+	now := time.Now()
+	ca := func(name string, parent *x509.Certificate, key, by crypto.Signer) *x509.Certificate {
+		tmpl := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(3, 0, 0),
+			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		}
+		if parent == nil {
+			parent = tmpl
+		}
+		return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), by))))
+	}
+	rootKey := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	_, key, _ := ed25519.GenerateKey(rand.Reader)
+	root := ca("Corporate", nil, rootKey, rootKey)
+	d := folder(t.TempDir())
+	if err := errors.Join(
+		d.writeCertificate(rootCert, root), d.writeCertificate(issuingCert, ca("Plant 7", root, key, rootKey)), d.writeKey(issuingKey, key),
+	); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, Config{Dir: string(d), OfflineRoot: true})
+	crt, _ := sign(t, c, Leaf{CommonName: "a"})
+	if crt.Issuer.CommonName != "Plant 7" {
+		t.Errorf("signed by %v", crt.Issuer)
+	}
+	if err := c.Verify(crt); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.GetCertificate([]string{"localhost"}); err != nil {
+		t.Error(err)
 	}
 }
 
