@@ -46,6 +46,8 @@ type Dialect struct {
 	cfg    Config
 	log    *slog.Logger
 	realms realms
+
+	inflating chan struct{} // bounds how many purge lists are inflated at once
 }
 
 // New returns the dialect. It does no I/O.
@@ -59,7 +61,11 @@ func New(cfg Config) *Dialect {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", dialectName), realms: realms{m: map[core.TenantID]*realmSlot{}}}
+	return &Dialect{
+		cfg: cfg, log: cfg.Logger.With("dialect", dialectName),
+		realms:    realms{m: map[core.TenantID]*realmSlot{}},
+		inflating: make(chan struct{}, 2),
+	}
 }
 
 // Name returns "astarte".
@@ -96,7 +102,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 	} else if err != nil {
 		return core.Grant{}, nil, err
 	}
-	l := newLink(d, dev, slot)
+	l := newLink(d, dev, ca.SerialString(c.Certificate.SerialNumber), slot)
 	return core.Grant{
 		Session:   l.session,
 		Device:    dev.Num,

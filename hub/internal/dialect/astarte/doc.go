@@ -10,11 +10,9 @@
 //
 // What the core has no place for is kept in records of the realm:
 //
-//	realm                       its configuration
-//	interface/NAME/MAJOR        a definition, as JSON
-//	use/NAME/MAJOR/DEVICE       the device declares this draft (major 0), which therefore may not be deleted
-//	used/NAME/MAJOR/DEVICE      it did, and may have left data that goes when the draft goes
-//	device/DEVICE               what the device said of itself, see model
+//	realm                   its configuration
+//	interface/NAME/MAJOR    a definition, as JSON
+//	device/DEVICE           what the device said of itself, see model
 //
 // Facts come from the public sources of the platform (astarte-platform/astarte 1.4.0-rc.4, read 2026-11), above all
 // apps/astarte_data_updater_plant and apps/astarte_vmq_plugin for the MQTT side, its documentation "Astarte MQTT v1

@@ -49,6 +49,10 @@ func loadModel(rd store.RecordReader, k core.DeviceKey) (model, error) {
 	} else if err != nil {
 		return model{}, fmt.Errorf("model of %s: %w", k, err)
 	}
+	return parseModel(k, raw)
+}
+
+func parseModel(k core.DeviceKey, raw []byte) (model, error) {
 	var j modelJSON
 	if err := json.Unmarshal(raw, &j); err != nil {
 		return model{}, fmt.Errorf("model of %s: %w: %v", k, core.ErrStorage, err)
@@ -89,19 +93,6 @@ func docName(i *astartewire.Interface) string { return versioned(i.Name, i.Major
 
 // channel returns the channel of a datastream's values; path is that of the mapping, or of the object.
 func channel(i *astartewire.Interface, path string) string { return versioned(i.Name, i.Major) + path }
-
-// document returns the key of the document that holds a property interface's values.
-func documentKey(n core.DeviceNum, i *astartewire.Interface) core.DocumentKey {
-	return core.DocumentKey{Device: n, Name: docName(i), Side: side(i)}
-}
-
-// side returns who writes an interface's values.
-func side(i *astartewire.Interface) core.Side {
-	if i.Ownership == astartewire.OwnershipServer {
-		return core.Desired
-	}
-	return core.Reported
-}
 
 // parseVersioned splits "NAME:MAJOR".
 func parseVersioned(s string) (name string, major int, ok bool) {

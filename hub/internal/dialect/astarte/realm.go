@@ -1,6 +1,7 @@
 package astarte
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,9 +64,11 @@ func (r *realm) names() []string { return slices.Sorted(maps.Keys(r.interfaces))
 func (r *realm) with(i *astartewire.Interface) *realm {
 	n := r.without(i.Name, i.Major)
 	n.interfaces[i.Name] = append(n.interfaces[i.Name], i)
-	slices.SortFunc(n.interfaces[i.Name], func(a, b *astartewire.Interface) int { return a.Major - b.Major })
+	slices.SortFunc(n.interfaces[i.Name], byMajor)
 	return n
 }
+
+func byMajor(a, b *astartewire.Interface) int { return a.Major - b.Major }
 
 // without returns a realm that has not that interface.
 func (r *realm) without(name string, major int) *realm {
@@ -180,8 +183,6 @@ func (d *Dialect) swapRealm(name core.TenantID, r *realm) (old *realm) {
 const (
 	keyRealm      = "realm"
 	keyInterfaces = "interface/"
-	keyUses       = "use/"
-	keyUsed       = "used/"
 	keyDevices    = "device/"
 )
 
@@ -207,7 +208,10 @@ func readRealm(rd store.RecordReader, name core.TenantID) (*realm, error) {
 		if err != nil {
 			return nil, fmt.Errorf("realm %q: record %q: %w: %v", name, rec.Key, core.ErrStorage, err)
 		}
-		r = r.with(i)
+		r.interfaces[i.Name] = append(r.interfaces[i.Name], i)
+	}
+	for _, majors := range r.interfaces {
+		slices.SortFunc(majors, byMajor)
 	}
 	return r, nil
 }
@@ -351,14 +355,8 @@ func (d *Dialect) deleteInterface(tx *commit.Tx, r *realm, name string, major in
 	case i == nil:
 		return fmt.Errorf("delete interface %s:%d: %w", name, major, errInterfaceNotFound)
 	}
-	for _, err := range tx.Records(r.Name, dialectName, keyUses+name+"/0/") {
-		if err == nil {
-			err = fmt.Errorf("delete interface %s:%d: %w", name, major, errInterfaceInUse)
-		}
-		return err
-	}
-	if err := dropData(tx, r.Name, name); err != nil {
-		return err
+	if err := dropDraft(tx, r.Name, name); err != nil {
+		return fmt.Errorf("delete interface %s:%d: %w", name, major, err)
 	}
 	if err := tx.DeleteRecord(r.Name, dialectName, interfaceKey(name, major)); err != nil {
 		return err
@@ -367,39 +365,59 @@ func (d *Dialect) deleteInterface(tx *commit.Tx, r *realm, name string, major in
 	return nil
 }
 
-// dropData deletes what devices have stored under a draft that they declared once.
-func dropData(tx *commit.Tx, realmName core.TenantID, name string) error {
-	prefix := keyUsed + name + "/0/"
-	var ids []string // collected first: a driver need not bear writes during an iteration
-	for rec, err := range tx.Records(realmName, dialectName, prefix) {
+// dropDraft deletes what devices have stored under a draft, or returns errInterfaceInUse if one declares it.
+//
+// It looks at every device of the realm. A record for each device and draft, which would spare that, costs more: it has
+// to be kept with each introspection, and a device could have thousands of them written and deleted by one message.
+func dropDraft(tx *commit.Tx, realmName core.TenantID, name string) error {
+	var left []core.DeviceKey
+	for rec, err := range tx.Records(realmName, dialectName, keyDevices) {
 		if err != nil {
 			return err
 		}
-		ids = append(ids, strings.TrimPrefix(rec.Key, prefix))
-	}
-	for _, id := range ids {
-		if err := tx.DeleteRecord(realmName, dialectName, prefix+id); err != nil {
-			return err
-		}
-		dev, err := tx.Device(deviceKey(realmName, id))
-		if errors.Is(err, core.ErrNotFound) {
+		if !bytes.Contains(rec.Value, []byte(name)) {
 			continue
-		} else if err != nil {
+		}
+		k := deviceKey(realmName, strings.TrimPrefix(rec.Key, keyDevices))
+		m, err := parseModel(k, rec.Value)
+		if err != nil {
 			return err
 		}
-		if err := tx.DeleteSeries(dev.Num, name+":0/"); err != nil {
+		if v, ok := m.Introspection[name]; ok && v.Major == 0 {
+			return errInterfaceInUse
+		}
+		if _, ok := m.previous(name, 0); ok {
+			left = append(left, k) // not deleted yet: a driver need not bear writes during an iteration
+		}
+	}
+	for _, k := range left {
+		if err := dropData(tx, k, versioned(name, 0)); err != nil {
 			return err
 		}
-		for _, side := range []core.Side{core.Reported, core.Desired} {
-			k := core.DocumentKey{Device: dev.Num, Name: name + ":0", Side: side}
-			entries, err := tx.Entries(k)
-			if err != nil {
+	}
+	return nil
+}
+
+// dropData deletes what a device has stored under an interface, given as NAME:MAJOR.
+func dropData(tx *commit.Tx, k core.DeviceKey, version string) error {
+	dev, err := tx.Device(k)
+	if errors.Is(err, core.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := tx.DeleteSeries(dev.Num, version+"/"); err != nil {
+		return err
+	}
+	for _, side := range []core.Side{core.Reported, core.Desired} {
+		doc := core.DocumentKey{Device: dev.Num, Name: version, Side: side}
+		entries, err := tx.Entries(doc)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := tx.DeleteEntry(doc, e.Path); err != nil {
 				return err
-			}
-			for _, e := range entries {
-				if err := tx.DeleteEntry(k, e.Path); err != nil {
-					return err
-				}
 			}
 		}
 	}
