@@ -5,7 +5,7 @@
 //	hub.json        what the running hub tells `fairlead status` and `fairlead env`; absent after an orderly stop
 //	admin-token     the bearer token of the admin API
 //	ca/             certificates and keys, see package ca
-//	fairlead.db*    the database
+//	database/       the database
 //	development/    credentials for developers, one folder for each dialect
 //
 // The folder has mode 0700, its files 0600.
@@ -52,8 +52,7 @@ func Open(path string) (*Dir, error) {
 		return nil, fmt.Errorf("open data folder: %w", err)
 	}
 	if err := d.RemoveState(); err != nil {
-		d.Close()
-		return nil, err
+		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
@@ -88,8 +87,11 @@ func (d *Dir) Close() error { return d.lock.Close() }
 // CA returns the folder of the certificate authority.
 func (d *Dir) CA() string { return filepath.Join(d.path, "ca") }
 
-// Database returns the file of the database.
-func (d *Dir) Database() string { return filepath.Join(d.path, "fairlead.db") }
+// Database returns the folder of the database.
+func (d *Dir) Database() string { return filepath.Join(d.path, "database") }
+
+// Path returns the absolute path of the data folder.
+func (d *Dir) Path() string { return d.path }
 
 // Development returns the folder for a dialect's development credentials, and creates it if it does not exist.
 func (d *Dir) Development(dialect string) (string, error) {

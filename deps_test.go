@@ -1,0 +1,219 @@
+package fairlead_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/fairlead-iot/fairlead"
+
+// layers says what each package may import of this module, besides the standard library; the first row that matches
+// counts. A name that ends in "/..." stands for everything below it, "*" for one path element. Tests of a package may
+// import what they like.
+//
+// A package without a row fails the test: think about where it belongs, and write the reason.
+var layers = []struct{ pkg, may, why string }{
+	{".", "", "words that all SDK packages share"},
+	{"internal/topic", "", "topic rules are text and nothing else"},
+	{"internal/memnet", "", "everybody's tests use it"},
+	{"internal/wire/...", "", "wire formats do no I/O and are shared by both ends"},
+	{"internal/mqtt", "internal/topic", "the codec is shared by broker and device engine, so it knows neither"},
+	{"internal/mqtt/mqtttest", "internal/mqtt internal/topic internal/memnet", "a scripted peer needs the codec only"},
+
+	{"hub/admin", "", "programs that watch a hub must not link it"},
+	{"hub/internal/core", "", "words of the domain: whatever they import, everything imports"},
+	{"hub/internal/listen", "", "sockets, whoever uses them"},
+	{"hub/internal/datadir", "", "files, whoever uses them"},
+	{"hub/internal/store", "hub/internal/core", "the interface of storage drivers, in the core's words"},
+	{"hub/internal/store/storetest", "hub/internal/core hub/internal/store", "the suite must hold for every driver, so it knows none"},
+	{"hub/internal/store/*", "hub/internal/core hub/internal/store", "a driver knows what to keep, not why"},
+	{"hub/internal/commit", "hub/internal/core hub/internal/store", "the committer commits whatever it is handed, into whatever driver"},
+	{"hub/internal/ca", "hub/internal/core", "whose certificate it is and whether it is valid now; the rest is the registry's"},
+	{"hub/internal/registry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/dialect", "hub/internal/core hub/internal/commit", "what a dialect is, told to those who have never seen one"},
+	{
+		"hub/internal/dialect/astarte",
+		services + " hub/internal/dialect hub/internal/ca hub/internal/registry hub/internal/document hub/internal/telemetry" +
+			" internal/topic internal/wire/astartewire",
+		"a dialect translates: it knows no socket, no driver and no other dialect",
+	},
+	{
+		"hub/internal/broker", services + " hub/internal/dialect internal/mqtt internal/topic",
+		"the broker enforces what dialects decide, and knows none of them",
+	},
+	{"hub/internal/api", "hub/internal/core hub/admin", "HTTP in front of what the hub hands in"},
+	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
+	{"hub/hubtest", "hub hub/admin internal/memnet", "users import it into their tests"},
+	{"cmd/fairlead", "hub hub/admin", "the program is a small shell around the library, so that others can be one too"},
+}
+
+// services may read storage and take part in transactions.
+const services = "hub/internal/core hub/internal/store hub/internal/commit"
+
+// never says what must not be linked at all, not even through others. Names without a dot are the standard library's.
+var never = []struct{ from, not, why string }{
+	{"internal/wire/...", "net/http", "wire formats do no I/O"},
+	{"internal/mqtt", "net", "a pure codec is what can be fuzzed"},
+	{"hub/internal/core", "net/http", "the core never hears of HTTP"},
+	{"cmd/...", "testing", "test helpers stay out of the binary"},
+	{"hub", module + "/astarte", "the hub must not lean on our SDK: others' devices use another"},
+	{"hub", "database/sql", "storage drivers use their library's direct interface, which is faster"},
+}
+
+// nowhere says what no package of ours imports itself.
+var nowhere = map[string]string{
+	"log":            "log/slog only; the old one writes where nobody asked for it",
+	"net/http/pprof": "it puts handlers on a global mux",
+	"unsafe":         "nothing here is worth it",
+	"C":              "no cgo: the hub and the SDK must cross-compile",
+}
+
+// libraries says which package imports a third-party library, so that replacing it is one package's work.
+var libraries = map[string]string{
+	"github.com/coreos/go-systemd/v22": "hub/internal/listen",
+	"github.com/golang-jwt/jwt/v5":     "hub/internal/dialect/astarte",
+	"github.com/spf13/cobra":           "cmd/fairlead",
+	"go.mongodb.org/mongo-driver/v2":   "internal/wire/astartewire",
+	"zombiezen.com/go/sqlite":          "hub/internal/store/sqlite",
+	"modernc.org/sqlite":               "hub/internal/store/sqlite", // the engine below it, for what it does not show
+	"golang.org/x/sys":                 "hub/internal/broker",       // epoll, for idle connections without buffers
+}
+
+// pkg is what `go list` says of a package.
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Deps       []string
+	Module     *struct{ Path string }
+}
+
+// TestImports checks the rules with one call of the go command.
+func TestImports(t *testing.T) {
+	all := list(t)
+	for _, p := range all {
+		name, ours := within(p.ImportPath)
+		if !ours {
+			continue
+		}
+		row := slices.IndexFunc(layers, func(l struct{ pkg, may, why string }) bool { return matches(l.pkg, name) })
+		if row < 0 {
+			t.Errorf("%s has no row in layers: say what it may import and why", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if why := nowhere[imp]; why != "" {
+				t.Errorf("%s imports %s, which no package may: %s", name, imp, why)
+			}
+			if imported, ours := within(imp); ours {
+				if !allowed(layers[row].may, imported) {
+					t.Errorf("%s imports %s, which it must not: %s", name, imported, layers[row].why)
+				}
+				continue
+			}
+			lib := all[imp]
+			if lib == nil || lib.Standard || lib.Module == nil {
+				continue
+			}
+			if owner := libraries[lib.Module.Path]; owner == "" {
+				t.Errorf("%s imports %s: a new library needs a reason and a row in libraries", name, lib.Module.Path)
+			} else if owner != name {
+				t.Errorf("%s imports %s, which only %s may: one library, one importer", name, lib.Module.Path, owner)
+			}
+		}
+		for _, r := range never {
+			if matches(r.from, name) && slices.Contains(p.Deps, r.not) {
+				t.Errorf("%s links %s, which it must not: %s (%s)", name, r.not, r.why, blame(all, p, r.not))
+			}
+		}
+	}
+}
+
+// TestChain keeps the module flat: a long chain of imports is a program that nobody can see the whole of.
+func TestChain(t *testing.T) {
+	all := list(t)
+	depth := map[string]int{}
+	var measure func(string) int
+	measure = func(name string) int {
+		if _, ours := within(name); !ours {
+			return 0
+		}
+		if d, ok := depth[name]; ok {
+			return d
+		}
+		deepest := 0
+		for _, imp := range all[name].Imports {
+			deepest = max(deepest, measure(imp))
+		}
+		depth[name] = deepest + 1
+		return depth[name]
+	}
+	const want = 8
+	for name := range all {
+		if got := measure(name); got > want {
+			t.Errorf("%s stands on a chain of %d packages, want at most %d", name, got, want)
+		}
+	}
+}
+
+// list returns all packages of the module and what they import, by import path.
+func list(t *testing.T) map[string]*pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps,Module", "./...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	all := map[string]*pkg{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		p := new(pkg)
+		if err := dec.Decode(p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all[p.ImportPath] = p
+	}
+	return all
+}
+
+// within returns the name of a package in this module.
+func within(importPath string) (string, bool) {
+	if importPath == module {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+func matches(pattern, name string) bool {
+	if below, ok := strings.CutSuffix(pattern, "..."); ok {
+		return below == "" || strings.HasPrefix(name+"/", below)
+	}
+	ok, _ := path.Match(pattern, name)
+	return ok
+}
+
+func allowed(may, name string) bool {
+	return slices.ContainsFunc(strings.Fields(may), func(p string) bool { return matches(p, name) })
+}
+
+// blame names the package that brings a dependency in.
+func blame(all map[string]*pkg, p *pkg, dep string) string {
+	for _, d := range append(p.Deps, p.ImportPath) {
+		if q := all[d]; q != nil && slices.Contains(q.Imports, dep) && !q.Standard {
+			return "imported by " + d
+		}
+	}
+	return "imported by the standard library"
+}
