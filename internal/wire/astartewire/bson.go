@@ -185,7 +185,7 @@ func (c *checker) container(b []byte, array bool, depth int) bool {
 	}
 	body := b[: len(b)-1 : len(b)-1] // without the terminator, which no element may contain
 	var seen keySet
-	off := 4
+	off, disordered := 4, false
 	for n := 0; off < len(body); n++ {
 		keyEnd, end := element(body, off)
 		if end < 0 {
@@ -193,7 +193,7 @@ func (c *checker) container(b []byte, array bool, depth int) bool {
 		}
 		key := body[off+1 : keyEnd]
 		if array {
-			c.odd = c.odd || !isIndex(key, n)
+			disordered = disordered || !isIndex(key, n)
 		} else if !c.odd && seen.add(key) {
 			// Rescanning is for the rare collision of hashes; past a bound the rewriting decides.
 			c.odd = n > 256 || hasKey(body[:off], key)
@@ -202,6 +202,10 @@ func (c *checker) container(b []byte, array bool, depth int) bool {
 			return false
 		}
 		off = end
+	}
+	if disordered {
+		c.odd = true
+		return areIndexes(body)
 	}
 	return true
 }
@@ -276,38 +280,50 @@ func isIndex(key []byte, i int) bool {
 	return string(key) == string(strconv.AppendInt(buf[:0], int64(i), 10))
 }
 
-// normalize appends the document or array b, which a checker has passed, to dst with each key once (the last one
-// counts) and the elements of arrays in order. It returns nil if an array's keys are not exactly "0" to "n-1".
-func normalize(dst, b []byte, array bool) []byte {
-	last := map[string]int{} // key to offset of its last element
-	var order []string       // keys in order of first appearance
-	for off := 4; off < len(b)-1; {
-		keyEnd, end := element(b, off)
-		key := string(b[off+1 : keyEnd])
+// lastElements returns the offset of the last element of each key in body, and the keys in order of first appearance.
+func lastElements(body []byte) (last map[string]int, order []string) {
+	last = map[string]int{}
+	for off := 4; off < len(body); {
+		keyEnd, end := element(body, off)
+		key := string(body[off+1 : keyEnd])
 		if _, again := last[key]; !again {
 			order = append(order, key)
 		}
 		last[key] = off
 		off = end
 	}
+	return last, order
+}
+
+// areIndexes reports whether the keys in the body of an array are exactly "0" to "n-1".
+func areIndexes(body []byte) bool {
+	last, order := lastElements(body)
+	for i := range order {
+		if _, ok := last[strconv.Itoa(i)]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// normalize appends the document or array b, which a checker has passed, to dst with each key once (the last one
+// counts) and the elements of arrays in order.
+func normalize(dst, b []byte, array bool) []byte {
+	last, order := lastElements(b[:len(b)-1])
 	dst, mark := BeginDocument(dst)
 	for i, key := range order {
 		if array {
 			key = strconv.Itoa(i)
 		}
-		off, ok := last[key]
-		if !ok {
-			return nil
-		}
+		off := last[key]
 		keyEnd, end := element(b, off)
 		typ, raw := b[off], b[keyEnd+1:end]
+		dst = appendHead(dst, typ, key)
 		if typ == BSONDocument || typ == BSONArray {
-			if dst = normalize(appendHead(dst, typ, key), raw, typ == BSONArray); dst == nil {
-				return nil
-			}
-			continue
+			dst = normalize(dst, raw, typ == BSONArray)
+		} else {
+			dst = append(dst, raw...)
 		}
-		dst = append(appendHead(dst, typ, key), raw...)
 	}
 	return EndDocument(dst, mark)
 }

@@ -43,9 +43,7 @@ func ParsePayload(b []byte) (Payload, error) {
 		return Payload{}, ErrUndecodable
 	}
 	if c.odd {
-		if b = normalize(nil, b, false); b == nil {
-			return Payload{}, ErrUndecodable
-		}
+		b = normalize(nil, b, false)
 	}
 	return decode(b), nil
 }
