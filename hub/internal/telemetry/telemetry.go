@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
@@ -57,6 +58,17 @@ type Point struct {
 	N  int64   // the same where IsInt, exact beyond 2^53
 	// IsInt tells that the value was stored as an integer.
 	IsInt bool
+}
+
+// Time returns the time of the point.
+func (p Point) Time() time.Time { return time.UnixMicro(p.At).UTC() }
+
+// Value returns the number as it was stored: an int64 or a float64.
+func (p Point) Value() any {
+	if p.IsInt {
+		return p.N
+	}
+	return p.Y
 }
 
 // Points returns the numbers in a range of a series, at most r.Limit and never more than [MaxPoints]. number finds

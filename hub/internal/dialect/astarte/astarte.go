@@ -46,6 +46,7 @@ type Dialect struct {
 	cfg    Config
 	log    *slog.Logger
 	realms realms
+	http   httpSide
 
 	inflating chan struct{} // bounds how many purge lists are inflated at once
 }
