@@ -1,0 +1,83 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+)
+
+func (r *reader) Tenant(id core.TenantID) (t core.Tenant, err error) {
+	found, err := r.c.one(func(r row) { t = tenant(r) }, "SELECT id, created FROM tenants WHERE id = ?", id)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: tenant %q", core.ErrNotFound, id)
+	}
+	return t, err
+}
+
+func (r *reader) Tenants() ([]core.Tenant, error) {
+	var list []core.Tenant
+	for r, err := range r.c.rows("SELECT id, created FROM tenants ORDER BY id") {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, tenant(r))
+	}
+	return list, nil
+}
+
+func tenant(r row) core.Tenant {
+	return core.Tenant{ID: core.TenantID(r.ColumnText(0)), Created: r.time(1)}
+}
+
+func (r *reader) Events(after int64, limit int) ([]core.Event, error) {
+	var list []core.Event
+	for r, err := range r.c.rows(
+		"SELECT seq, at, tenant, dialect, device, kind, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?", after, limit) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, core.Event{
+			Seq: r.ColumnInt64(0), At: r.time(1),
+			Device: core.DeviceKey{Tenant: core.TenantID(r.ColumnText(2)), Dialect: r.ColumnText(3), ID: core.DeviceID(r.ColumnText(4))},
+			Kind:   core.EventKind(r.ColumnText(5)), Data: r.blob(6),
+		})
+	}
+	return list, nil
+}
+
+func (r *reader) LastEvent() (seq int64, err error) {
+	// Not max(seq): old events may all have been dropped.
+	_, err = r.c.one(func(r row) { seq = r.ColumnInt64(0) }, "SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+	return seq, err
+}
+
+func (t *tx) InsertTenant(x core.Tenant) error {
+	err := t.c.exec("INSERT INTO tenants (id, created) VALUES (?, ?)", x.ID, micro(x.Created))
+	return exists(err, "tenant", x.ID)
+}
+
+func (t *tx) AppendEvent(e *core.Event) error {
+	err := t.c.exec("INSERT INTO events (at, tenant, dialect, device, kind, data) VALUES (?, ?, ?, ?, ?, ?)",
+		micro(e.At), e.Device.Tenant, e.Device.Dialect, e.Device.ID, string(e.Kind), []byte(e.Data))
+	if err != nil {
+		return err
+	}
+	e.Seq = t.c.sq.LastInsertRowID()
+	return nil
+}
+
+func (t *tx) DropEvents(before int64) (n int, err error) {
+	if err := t.c.exec("DELETE FROM events WHERE seq < ?", before); err != nil {
+		return 0, err
+	}
+	return t.c.sq.Changes(), nil
+}
+
+// exists says in a conflict what exists already.
+func exists(err error, what string, id any) error {
+	if errors.Is(err, core.ErrConflict) {
+		return fmt.Errorf("%w: %s %v exists", core.ErrConflict, what, id)
+	}
+	return err
+}

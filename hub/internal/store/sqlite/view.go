@@ -1,0 +1,179 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// reader implements [store.Reader] on a connection.
+type reader struct{ c *conn }
+
+var _ store.Reader = (*reader)(nil)
+
+// over stands for the connection of a view that has ended, so that an iterator that outlives it fails instead of
+// reading in somebody else's snapshot.
+var over = &conn{failed: errors.New("sqlite: the view or transaction has ended")}
+
+// View implements [store.Store]. fn should not wait for anything outside: a snapshot that is held keeps the write-ahead
+// log from being emptied, and when that grows too large views that have run for long are interrupted (see wal.go).
+// A view within a view may wait for ever.
+func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
+	v, err := s.pool.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.pool.end(v)
+	if err := v.c.exec("BEGIN"); err != nil {
+		return err
+	}
+	r := &reader{c: v.c}
+	defer func() { r.c = over }()
+	return fn(r)
+}
+
+// view is a running View.
+type view struct {
+	c      *conn
+	cancel context.CancelCauseFunc
+}
+
+// pool keeps the connections for views.
+type pool struct {
+	path  string
+	slots chan struct{} // one element for each running view
+
+	mu     sync.Mutex
+	idle   []*conn
+	views  map[*view]struct{}
+	gate   chan struct{} // not nil: new views wait until it is closed
+	empty  chan struct{} // not nil: closed by the last view that ends
+	closed bool
+}
+
+func newPool(path string, size int) *pool {
+	return &pool{path: path, slots: make(chan struct{}, size), views: map[*view]struct{}{}}
+}
+
+func (p *pool) begin(ctx context.Context) (*view, error) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("sqlite: waiting for a connection: %w", context.Cause(ctx))
+	}
+	v, err := p.open(ctx)
+	if err != nil {
+		<-p.slots
+	}
+	return v, err
+}
+
+func (p *pool) open(ctx context.Context) (_ *view, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("sqlite: %w", context.Cause(ctx))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.gate != nil {
+		gate := p.gate
+		p.mu.Unlock()
+		select {
+		case <-gate:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("sqlite: waiting for the log to be emptied: %w", context.Cause(ctx))
+		}
+	}
+	if p.closed {
+		return nil, fmt.Errorf("sqlite: database is closed: %w", core.ErrStopping)
+	}
+	v := &view{}
+	if n := len(p.idle); n > 0 {
+		v.c, p.idle = p.idle[n-1], p.idle[:n-1]
+	} else if v.c, err = openReader(p.path); err != nil {
+		return nil, err
+	}
+	ctx, v.cancel = context.WithCancelCause(ctx)
+	v.c.begin(ctx)
+	v.c.sq.SetInterrupt(ctx.Done())
+	p.views[v] = struct{}{}
+	return v, nil
+}
+
+func (p *pool) end(v *view) {
+	c := v.c
+	c.sq.SetInterrupt(nil)
+	v.cancel(nil)
+	c.begin(nil)
+	if !c.sq.AutocommitEnabled() {
+		_ = c.exec("ROLLBACK")
+	}
+	usable := c.sq.AutocommitEnabled()
+	p.mu.Lock()
+	if usable {
+		p.idle = append(p.idle, c)
+	}
+	delete(p.views, v)
+	if len(p.views) == 0 && p.empty != nil {
+		close(p.empty)
+		p.empty = nil
+	}
+	p.mu.Unlock()
+	if !usable {
+		_ = c.close()
+	}
+	<-p.slots
+}
+
+// quiet lets new views wait, gives the running ones the time patience to end, interrupts those that are left with
+// cause, runs fn while there is none, and lets the new ones go on.
+func (p *pool) quiet(patience time.Duration, cause error, fn func()) {
+	p.mu.Lock()
+	p.gate = make(chan struct{})
+	empty := make(chan struct{})
+	if len(p.views) == 0 {
+		close(empty)
+	} else {
+		p.empty = empty
+	}
+	p.mu.Unlock()
+	select {
+	case <-empty:
+	case <-time.After(patience):
+		p.interrupt(cause)
+		<-empty
+	}
+	fn()
+	p.mu.Lock()
+	close(p.gate)
+	p.gate = nil
+	p.mu.Unlock()
+}
+
+func (p *pool) interrupt(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for v := range p.views {
+		v.cancel(cause)
+	}
+}
+
+// close interrupts all views and waits for their ends.
+func (p *pool) close() {
+	p.quiet(0, fmt.Errorf("sqlite: database is closed: %w", core.ErrStopping), func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.closed = true
+		for _, c := range p.idle {
+			_ = c.close()
+		}
+		p.idle = nil
+	})
+}
