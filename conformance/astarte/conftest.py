@@ -16,7 +16,7 @@ from astarte.device.pairing_handler import obtain_device_certificate
 from harness.device import Device
 from harness.hub import Hub
 from harness.raw import RawDevice
-from harness.rest import Identity, Realm, new_key, public_pem
+from harness.rest import Identity, Realm, create_realm
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -180,18 +180,3 @@ def module_devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devices
 def new_realm(hub: Hub, request: pytest.FixtureRequest) -> Callable[..., Realm]:
     """Create a realm of its own through Housekeeping, with a key of the wanted kind."""
     return lambda kind="ec", **extra: create_realm(hub, kind, **extra)
-
-
-_realm_numbers = itertools.count(1)
-
-
-def create_realm(hub: Hub, kind: str = "ec", **extra: Any) -> Realm:
-    """Create a realm with a fresh key and return it."""
-    name, key = f"conformance{next(_realm_numbers)}", new_key(kind)
-    answer = hub.housekeeping().post(
-        "realms",
-        {"realm_name": name, "jwt_public_key_pem": public_pem(key), **extra},
-        params={"async_operation": "false"},
-    )
-    assert answer.status == 201, answer.text
-    return Realm(hub, name, key)

@@ -6,10 +6,10 @@ import zlib
 
 import pytest
 
-from harness import values
 from harness.device import DeviceError
 from harness.raw import document, purge_list
 from harness.values import VALUES, as_json, assert_same, endpoint, ordinary
+
 
 @pytest.fixture(scope="module")
 def device(realm, module_devices, interfaces):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -102,11 +103,21 @@ class Api:
         """The same API for somebody else."""
         return Api(self.base, self.ca, token)
 
-    def call(self, method: str, path: str, data: Any = ..., headers: dict | None = None, **kwargs: Any) -> Answer:
-        """Send a request; data goes into the usual {"data": ...}, other keywords to requests."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        data: Any = ...,
+        headers: dict | None = None,
+        data_bytes: bytes | None = None,
+        **kwargs: Any,
+    ) -> Answer:
+        """Send a request; data goes into the usual {"data": ...}, data_bytes as it is, other keywords to requests."""
         sent = {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
         if data is not ...:
             kwargs["json"] = {"data": data}
+        if data_bytes is not None:
+            kwargs["data"] = data_bytes
         response = self.session.request(
             method,
             f"{self.base}/{path}" if path else self.base,
@@ -213,3 +224,18 @@ class Realm:
             assert answer.error() == (404, "Path not found"), answer
             return []
         return [sample["value"] for sample in answer.data]
+
+
+_realm_numbers = itertools.count(1)
+
+
+def create_realm(hub: "Hub", kind: str = "ec", **extra: Any) -> Realm:
+    """Create a realm with a fresh key of a kind through Housekeeping and return it."""
+    name, key = f"conformance{next(_realm_numbers)}", new_key(kind)
+    answer = hub.housekeeping().post(
+        "realms",
+        {"realm_name": name, "jwt_public_key_pem": public_pem(key), **extra},
+        params={"async_operation": "false"},
+    )
+    assert answer.status == 201, answer.text
+    return Realm(hub, name, key)

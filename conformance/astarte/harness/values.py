@@ -139,3 +139,53 @@ def assert_same(got: Any, want: Any) -> None:
 
 def _typed(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"
+
+
+# What a program writes through AppEngine, and what the SDK's callback has to get for it.
+SERVER_VALUES: dict[str, list[tuple[Any, Any]]] = {
+    "double": [(1.5, 1.5), (7, 7.0), (0, 0.0), (-2.25e-300, -2.25e-300)],
+    "integer": [(7, 7), (0, 0), (-1, -1), (2147483647, 2147483647)],
+    "boolean": [(True, True), (False, False)],
+    "longinteger": [(7, 7), (0, 0), ("-5", -5), (2147483648, 2147483648), ("9223372036854775807", 2**63 - 1)],
+    "string": [("hi", "hi"), ("", ""), ("äß世😀", "äß世😀")],
+    "binaryblob": [("AQI=", b"\x01\x02"), ("", b"")],
+    "datetime": [
+        ("2022-11-22T10:11:21.000Z", MOMENT),
+        ("2022-11-22 10:11:21+00:00", MOMENT),
+        ("2022-11-22T12:11:21+02:00", MOMENT),
+        (1669111881000, MOMENT),
+        ("1969-12-31T23:59:59.999Z", datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)),
+    ],
+    "doublearray": [([1.5, 2], [1.5, 2.0]), ([], [])],
+    "integerarray": [([1, -2, 0], [1, -2, 0]), ([], [])],
+    "booleanarray": [([True, False], [True, False]), ([], [])],
+    "longintegerarray": [([1, "2147483648"], [1, 2147483648]), ([], [])],
+    "stringarray": [(["a", "", "ä"], ["a", "", "ä"]), ([], [])],
+    "binaryblobarray": [(["AQ==", ""], [b"\x01", b""]), ([], [])],
+    "datetimearray": [(["2022-11-22T10:11:21Z"], [MOMENT]), ([], [])],
+}
+
+
+class ServerCase(NamedTuple):
+    """One value written by a program, and what the device has to receive."""
+
+    name: str
+    kind: str
+    posted: Any
+    received: Any
+
+
+def server_cases() -> list[ServerCase]:
+    """Every value of SERVER_VALUES."""
+    return [
+        ServerCase(f"{kind}_{n}", kind, posted, received)
+        for kind, many in SERVER_VALUES.items()
+        for n, (posted, received) in enumerate(many)
+    ]
+
+
+def server_object(index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An object of every type as posted, and as received: 0 is the ordinary one, 1 the next value of each type."""
+    posted = {endpoint(kind): many[index][0] for kind, many in SERVER_VALUES.items()}
+    received = {endpoint(kind): many[index][1] for kind, many in SERVER_VALUES.items()}
+    return posted, received
