@@ -1,0 +1,152 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/listen"
+)
+
+// Ports that the platforms' SDKs expect, and the one for users that may not have 443.
+const (
+	DefaultMQTTPort       = 8883
+	DefaultHTTPSPort      = 443
+	UnprivilegedHTTPSPort = 8443
+)
+
+// AnyPort asks for whatever port is free.
+const AnyPort = -1
+
+// DefaultStopGrace is how long a hub that stops goes on answering HTTP after it has closed MQTT.
+const DefaultStopGrace = 3 * time.Second
+
+// Config configures a [Hub]. DataDir is required; every other field works at zero.
+type Config struct {
+	// DataDir is the folder for everything that the hub keeps. It is created if it does not exist. One process at a
+	// time can use it.
+	DataDir string
+
+	// Listen is the address to listen on. The zero value is 127.0.0.1; 0.0.0.0 or :: is every address. Listeners have their
+	// own.
+	Listen netip.Addr
+	// MQTTPort is the port for MQTT over TLS. 0 is 8883, [AnyPort] any free one.
+	MQTTPort int
+	// HTTPSPort is the port for all REST APIs. 0 is 443 where that can be had, else 8443; [AnyPort] any free one.
+	HTTPSPort int
+	// Listeners are sockets to use instead of opening some; see [InheritedListeners]. The hub closes them.
+	Listeners Listeners
+
+	// Names are host names and IP addresses by which clients reach this hub, for its server certificate. In the
+	// certificate there are always localhost, 127.0.0.1, ::1, the name of the machine, and the address of Listen. The first
+	// name is the one in URLs that clients are told; without names that is localhost, or the address of Listen where
+	// localhost would not lead there.
+	Names []string
+
+	// Development prepares a laptop: a tenant called dev, with credentials for each platform, see [Hub.Env].
+	// Nothing of that is done in production.
+	Development bool
+
+	// StopGrace is how long an orderly stop goes on answering HTTP after MQTT is closed. 0 is DefaultStopGrace,
+	// negative is no time. Device programs on the official Astarte SDK ask Pairing right after they lose their
+	// connection, and never come back if nobody answers; so shorten it only where no such devices are.
+	StopGrace time.Duration
+
+	// Logger gets what happens; nil discards it.
+	Logger *slog.Logger
+}
+
+// Listeners are listening TCP sockets. A nil one is opened by the hub.
+type Listeners struct {
+	MQTT, HTTPS net.Listener
+}
+
+// InheritedListeners takes over the sockets that a service manager has opened for this process (systemd's socket units
+// and what else follows sd_listen_fds), named "mqtt" and "https", or without names in this order. Such sockets outlive the
+// process, so that clients wait during a restart instead of being refused. It can be called once, and removes the
+// protocol's variables from the environment. What was not inherited is nil.
+func InheritedListeners() (Listeners, error) {
+	ls, err := listen.Inherited()
+	if err != nil {
+		return Listeners{}, err
+	}
+	return Listeners{MQTT: ls[listen.MQTT], HTTPS: ls[listen.HTTPS]}, nil
+}
+
+// A PortError says that a port could not be had, and tells whether it is in use or forbidden.
+type PortError = listen.PortError
+
+// withDefaults checks the configuration and fills in what is zero.
+func (cfg Config) withDefaults() (Config, error) {
+	var errs []error
+	if cfg.DataDir == "" {
+		errs = append(errs, errors.New("DataDir is empty"))
+	}
+	if l := cfg.Listeners.HTTPS; l != nil {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			cfg.Listen = a.AddrPort().Addr().Unmap()
+		}
+	}
+	if !cfg.Listen.IsValid() {
+		cfg.Listen = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"MQTTPort", cfg.MQTTPort}, {"HTTPSPort", cfg.HTTPSPort}} {
+		if p.port < AnyPort || p.port > 65535 {
+			errs = append(errs, fmt.Errorf("%s is %d: want 1 to 65535", p.name, p.port))
+		}
+	}
+	if cfg.MQTTPort > 0 && cfg.MQTTPort == cfg.HTTPSPort {
+		errs = append(errs, fmt.Errorf("MQTTPort and HTTPSPort are both %d", cfg.MQTTPort))
+	}
+	if cfg.StopGrace == 0 {
+		cfg.StopGrace = DefaultStopGrace
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return cfg, fmt.Errorf("configure hub: %w", err)
+	}
+	return cfg, nil
+}
+
+// ports returns the ports to try, in order; 0 is any free one.
+func ports(port int, defaults ...int) []int {
+	switch port {
+	case 0:
+		return defaults
+	case AnyPort:
+		return []int{0}
+	}
+	return []int{port}
+}
+
+// host returns the name that clients are told.
+func (cfg Config) host() string {
+	switch {
+	case len(cfg.Names) > 0:
+		return cfg.Names[0]
+	case cfg.Listen.IsUnspecified(), cfg.Listen == netip.IPv6Loopback(), cfg.Listen == netip.AddrFrom4([4]byte{127, 0, 0, 1}):
+		return "localhost"
+	}
+	return cfg.Listen.WithZone("").String()
+}
+
+// serverNames returns the names for the server certificate. machine is the name of the machine, "" if it is not usable
+// as one.
+func (cfg Config) serverNames(machine string) []string {
+	names := append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Names...)
+	if machine != "" {
+		names = append(names, machine)
+	}
+	if !cfg.Listen.IsUnspecified() {
+		names = append(names, cfg.Listen.WithZone("").String())
+	}
+	return names
+}

@@ -1,0 +1,113 @@
+package hub
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
+)
+
+// A State is what a running hub tells other programs on its machine, in a file of its data folder: where it can be
+// reached, and how to point clients at it.
+type State struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	URL     string    `json:"url"`      // of all HTTP APIs: "https://localhost:8443"
+	MQTT    string    `json:"mqtt"`     // of the broker: "mqtts://localhost:8883"
+	CA      string    `json:"ca"`       // file of the root certificate, absolute
+	DataDir string    `json:"data_dir"` // absolute
+	// Platforms holds, for each platform that development credentials were made for, the environment variables for
+	// its official SDK.
+	Platforms map[string]map[string]string `json:"platforms,omitempty"`
+}
+
+// platforms are those that Fairlead is about; a version may have fewer.
+var platforms = []string{"astarte", "aws", "azure", "mqtt", "spotflow"}
+
+// An InUseError says that another process uses the data folder.
+type InUseError = datadir.InUseError
+
+// ErrNotRunning means that no hub runs in the data folder.
+var ErrNotRunning = errors.New("no hub runs there")
+
+// ReadState reads the state of the hub that runs in a data folder. The error wraps [ErrNotRunning] if there is none,
+// or none yet. After a hub was killed its state stays until the next one starts, so a state is no proof of a hub: see
+// [State.Client].
+func ReadState(dataDir string) (State, error) {
+	var s State
+	err := datadir.ReadState(dataDir, &s)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotRunning
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("data folder %s: %w", dataDir, err)
+	}
+	return s, nil
+}
+
+// Client returns a client for the admin API of the hub that runs in a data folder. It trusts that hub's certificate
+// authority only, and goes through no proxy.
+func (s State) Client(dataDir string) (*admin.Client, error) {
+	token, err := datadir.Token(dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("admin token: %w", err)
+	}
+	root, err := os.ReadFile(s.CA)
+	if err != nil {
+		return nil, fmt.Errorf("root certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(root) {
+		return nil, fmt.Errorf("root certificate: %s: no certificate in it", s.CA)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	return &admin.Client{URL: s.URL, Token: token, HTTP: &http.Client{Transport: transport}}, nil
+}
+
+// Env returns the environment variables that point clients at the hub that runs in a data folder: those for every
+// client, and with a platform those for its official SDK. Files are absolute paths.
+func (s State) Env(dataDir, platform string) (map[string]string, error) {
+	token, err := datadir.Token(dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("admin token: %w", err)
+	}
+	return s.env(token, platform)
+}
+
+func (s State) env(token, platform string) (map[string]string, error) {
+	env := map[string]string{
+		"FAIRLEAD_CA":         s.CA,
+		"SSL_CERT_FILE":       s.CA,
+		"REQUESTS_CA_BUNDLE":  s.CA,
+		"NODE_EXTRA_CA_CERTS": s.CA,
+		"FAIRLEAD_URL":        s.URL,
+		"FAIRLEAD_TOKEN":      token,
+	}
+	if platform == "" {
+		return env, nil
+	}
+	vars, ok := s.Platforms[platform]
+	if !ok {
+		here := strings.Join(slices.Sorted(maps.Keys(s.Platforms)), ", ")
+		if here == "" {
+			here = "none, because the hub was not started for development"
+		}
+		if slices.Contains(platforms, platform) {
+			return nil, fmt.Errorf("platform %s is not in this version of Fairlead; there is: %s", platform, here)
+		}
+		return nil, fmt.Errorf("unknown platform %q; there is: %s", platform, here)
+	}
+	maps.Copy(env, vars)
+	return env, nil
+}

@@ -1,0 +1,163 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/api"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// Limits of HTTP requests, whatever the dialect. Official SDKs wait 30 s for an answer.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = time.Minute
+	writeTimeout      = 5 * time.Minute // long queries on slow lines
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	maxBodyBytes      = 16 << 20
+)
+
+// getCertificate is the field of that name in tls.Config.
+type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// mqttTLS is the TLS side of the MQTT port. A client certificate is requested and not required, because some dialects
+// sign in otherwise, and the dialects check whose it is. But one that none of them could accept ends the handshake
+// here, as it does at the platforms' own brokers.
+func (p *parts) mqttTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: p.certificate,
+		ClientAuth:     tls.RequestClientCert,
+		VerifyConnection: func(cs tls.ConnectionState) error { // called for resumed sessions too
+			if len(cs.PeerCertificates) == 0 {
+				return nil
+			}
+			return p.ca.Verify(cs.PeerCertificates[0])
+		},
+	}
+}
+
+// httpServer is the one server for the APIs of the hub and of all dialects.
+func (h *Hub) httpServer(p *parts) *http.Server {
+	own := api.New(api.Config{
+		Token:  p.token,
+		Ready:  func() error { return h.health(p) },
+		Status: func(ctx context.Context) (admin.Status, error) { return h.status(ctx, p) },
+		Served: "the APIs of " + strings.Join(p.names(), ", "),
+		Logger: h.cfg.Logger,
+	})
+	log := h.cfg.Logger.With("server", "https")
+	return &http.Server{
+		Handler:           survive(log, http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes)),
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate},
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
+	}
+}
+
+// route gives each request to the first dialect that wants it, and the rest to the hub's own API.
+func route(dialects []dialect.Dialect, own http.Handler) http.Handler {
+	type target struct {
+		dialect.Dialect
+		handler http.Handler
+	}
+	var targets []target
+	for _, d := range dialects {
+		if handler := d.Handler(); handler != nil {
+			targets = append(targets, target{d, handler})
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, t := range targets {
+			if t.Serves(r) {
+				t.handler.ServeHTTP(w, r)
+				return
+			}
+		}
+		own.ServeHTTP(w, r)
+	})
+}
+
+// survive logs a panic as the mistake of ours that it is, where net/http would leave it to the log of broken handshakes.
+func survive(log *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause != http.ErrAbortHandler { //nolint:errorlint // a value to panic with, compared as net/http does
+				log.Error("panic while serving a request", "method", r.Method, "path", r.URL.Path,
+					"panic", fmt.Sprint(cause), "stack", string(bytes.TrimSpace(debug.Stack())))
+			}
+			panic(http.ErrAbortHandler) // the connection is in no state to go on
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// status collects what the hub says of itself.
+func (h *Hub) status(ctx context.Context, p *parts) (admin.Status, error) {
+	mqtt, commits := p.broker.Stats(), p.committer.Stats()
+	st := admin.Status{
+		Version:       h.state.Version,
+		Started:       h.state.Started,
+		UptimeSeconds: time.Since(h.state.Started).Round(time.Millisecond).Seconds(),
+		Ready:         true,
+		Dialects:      p.names(),
+		MQTT: admin.MQTT{
+			Connections: mqtt.Connections.Load(),
+			Sessions:    mqtt.Sessions.Load(),
+			MessagesIn:  mqtt.MessagesIn.Load(),
+			MessagesOut: mqtt.MessagesOut.Load(),
+			Dropped:     mqtt.Dropped.Load(),
+		},
+		Commit: admin.Commit{
+			Commits:  commits.Commits.Load(),
+			Batches:  commits.Batches.Load(),
+			Failures: commits.Failures.Load(),
+		},
+	}
+	if err := h.health(p); err != nil {
+		st.Ready, st.Reason = false, err.Error()
+	}
+	err := p.store.View(ctx, func(rd store.Reader) error {
+		tenants, err := rd.Tenants()
+		if err != nil {
+			return err
+		}
+		for _, t := range tenants {
+			total, connected, err := rd.CountDevices(t.ID, "")
+			if err != nil {
+				return err
+			}
+			st.Devices.Total += total
+			st.Devices.Connected += connected
+		}
+		return nil
+	})
+	return st, err
+}
+
+// names lists the dialects, in the order in which they are asked.
+func (p *parts) names() []string {
+	var names []string
+	for _, d := range p.dialects {
+		names = append(names, d.Name())
+	}
+	return names
+}

@@ -1,0 +1,240 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/broker"
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect/astarte"
+	"github.com/fairlead-iot/fairlead/hub/internal/listen"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
+)
+
+// devTenant is the tenant that development credentials are for. Every platform can have it as its own word for
+// tenant: it is a valid name of an Astarte realm, for instance.
+const devTenant core.TenantID = "dev"
+
+// parts are what a hub is made of.
+type parts struct {
+	host, token string
+
+	dir         *datadir.Dir
+	ca          *ca.CA
+	certificate getCertificate
+	mqtt, https net.Listener
+	store       store.Store
+	committer   *commit.Committer
+	broker      *broker.Broker
+	dialects    []dialect.Dialect
+
+	closers []func() error // in the order of opening
+}
+
+// close closes what is open, the last one first.
+func (p *parts) close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// open takes the data folder and the ports and puts the parts together. Nothing runs yet.
+func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
+	p := &parts{host: h.cfg.host()}
+	// Inherited sockets are ours from the beginning, also when the start fails.
+	for _, l := range []net.Listener{h.cfg.Listeners.MQTT, h.cfg.Listeners.HTTPS} {
+		if l != nil {
+			p.closers = append(p.closers, closeListener(l))
+		}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.dir, err = datadir.Open(h.cfg.DataDir); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.dir.Close)
+	if p.token, err = p.dir.AdminToken(); err != nil {
+		return nil, err
+	}
+	if err := h.openCA(p); err != nil {
+		return nil, err
+	}
+	if err := h.openPorts(p); err != nil {
+		return nil, err
+	}
+	if p.store, err = sqlite.Open(ctx, sqlite.Config{Dir: p.dir.Database()}); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.store.Close)
+	h.assemble(p)
+	return p, nil
+}
+
+func (h *Hub) openCA(p *parts) error {
+	var err error
+	if p.ca, err = ca.Open(ca.Config{Dir: p.dir.CA(), Logger: h.cfg.Logger}); err != nil {
+		return err
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = ""
+	}
+	p.certificate, err = p.ca.GetCertificate(h.cfg.serverNames(machine))
+	if errors.Is(err, core.ErrInvalid) && machine != "" {
+		// Names of machines have fewer rules than those in certificates; names that the user gave are another matter.
+		p.certificate, err = p.ca.GetCertificate(h.cfg.serverNames(""))
+	}
+	return err
+}
+
+// openPorts opens the listening sockets that were not inherited.
+func (h *Hub) openPorts(p *parts) error {
+	for _, s := range []struct {
+		use   string
+		from  net.Listener
+		to    *net.Listener
+		ports []int
+	}{
+		{"MQTT", h.cfg.Listeners.MQTT, &p.mqtt, ports(h.cfg.MQTTPort, DefaultMQTTPort)},
+		{"HTTPS", h.cfg.Listeners.HTTPS, &p.https, ports(h.cfg.HTTPSPort, DefaultHTTPSPort, UnprivilegedHTTPSPort)},
+	} {
+		if s.from != nil {
+			*s.to = s.from
+			continue
+		}
+		l, skipped, err := listen.TCP(s.use, h.cfg.Listen.String(), s.ports...)
+		if err != nil {
+			return err
+		}
+		for _, e := range skipped {
+			h.cfg.Logger.Info("port not to be had, using another", "use", s.use, "port", listen.Port(l), "err", e)
+		}
+		*s.to = l
+		p.closers = append(p.closers, closeListener(l))
+	}
+	return nil
+}
+
+// closeListener closes a listener unless its server has done so.
+func closeListener(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// assemble makes committer, broker and dialects, which need each other: the committer tells dialects of events, they
+// send messages through the broker, and the broker commits.
+func (h *Hub) assemble(p *parts) {
+	var dialects atomic.Pointer[map[string]dialect.Dialect]
+	p.committer = commit.New(commit.Config{
+		Store:  p.store,
+		Logger: h.cfg.Logger,
+		Notify: func(tx *commit.Tx, e core.Event) error {
+			if all := dialects.Load(); all != nil {
+				if d := (*all)[e.Device.Dialect]; d != nil {
+					return d.Notify(tx, e)
+				}
+			}
+			return nil
+		},
+	})
+	p.broker = broker.New(broker.Config{Committer: p.committer, Store: p.store, Logger: h.cfg.Logger})
+	// Each dialect is a line here.
+	p.dialects = []dialect.Dialect{
+		astarte.New(astarte.Config{
+			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
+		}),
+	}
+	byName := make(map[string]dialect.Dialect, len(p.dialects))
+	for _, d := range p.dialects {
+		byName[d.Name()] = d
+	}
+	dialects.Store(&byName)
+	p.broker.SetDialects(p.dialects)
+}
+
+// develop makes the development tenant, and credentials of each dialect for it.
+func (p *parts) develop(ctx context.Context) (map[string]map[string]string, error) {
+	err := p.committer.Do(ctx, func(tx *commit.Tx) error {
+		err := tx.InsertTenant(core.Tenant{ID: devTenant, Created: tx.Now()})
+		if errors.Is(err, core.ErrConflict) {
+			return nil // an earlier start has made it
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create tenant %s: %w", devTenant, err)
+	}
+	all := map[string]map[string]string{}
+	for _, d := range p.dialects {
+		dev, ok := d.(dialect.Developer)
+		if !ok {
+			continue
+		}
+		dir, err := p.dir.Development(d.Name())
+		if err != nil {
+			return nil, err
+		}
+		env, err := dev.Develop(ctx, dialect.Development{
+			Tenant:    devTenant,
+			Dir:       dir,
+			BaseURL:   p.url(),
+			Host:      p.host,
+			HTTPSPort: listen.Port(p.https),
+			MQTTPort:  listen.Port(p.mqtt),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("development credentials for %s: %w", d.Name(), err)
+		}
+		all[d.Name()] = maps.Clone(env)
+	}
+	return all, nil
+}
+
+// url returns the address of all HTTP APIs, without a slash at the end. The port is left out where it goes without
+// saying, because clients that compare URLs do that too.
+func (p *parts) url() string {
+	if port := listen.Port(p.https); port == 443 {
+		return "https://" + bracket(p.host)
+	}
+	return "https://" + p.at(p.host, p.https)
+}
+
+func (p *parts) mqttAddress() string { return p.at(p.host, p.mqtt) }
+
+// at returns host and port of a listener, the port always explicit; without a host it is the one that clients are told.
+func (p *parts) at(host string, l net.Listener) string {
+	if host == "" {
+		host = p.host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(listen.Port(l)))
+}
+
+// bracket puts an IPv6 address into the form that URLs want.
+func bracket(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
