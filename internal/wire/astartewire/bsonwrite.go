@@ -88,7 +88,7 @@ func AppendDatetime(b []byte, key string, millis int64) []byte {
 // AppendNull appends a null element.
 func AppendNull(b []byte, key string) []byte { return appendHead(b, BSONNull, key) }
 
-// AppendValue appends an element with a value that was received.
+// AppendValue appends an element with a value that [ParsePayload] has returned.
 func AppendValue(b []byte, key string, v Value) []byte {
 	return append(appendHead(b, v.Type, key), v.raw...)
 }

@@ -1,6 +1,7 @@
 package astartewire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"math"
@@ -19,7 +20,7 @@ import (
 // datetime whole milliseconds since 1970, or ISO 8601 with an offset from UTC, date and time separated by T or a space.
 // Null is of no type. The limits are those of [Type.Check].
 func (t Type) ParseJSON(raw json.RawMessage) (any, error) {
-	raw = json.RawMessage(strings.Trim(string(raw), " \t\r\n"))
+	raw = bytes.Trim(raw, " \t\r\n")
 	if len(raw) == 0 || !utf8.Valid(raw) {
 		return nil, ErrUnexpectedType
 	}

@@ -59,7 +59,7 @@ func (e *KeyError) Error() string {
 	if e.Key == "" {
 		return fmt.Sprintf("object: %v", e.Err)
 	}
-	return fmt.Sprintf("object key %q: %v", e.Key, e.Err)
+	return fmt.Sprintf("object key %.64q: %v", e.Key, e.Err) // a foreign key can be as long as a message
 }
 
 // Unwrap returns the reason.
