@@ -36,7 +36,9 @@ type conn struct {
 	clean     bool
 	will      *mqtt.Will // nil after DISCONNECT
 	keepAlive time.Duration
-	heard     time.Time // when the last packet came
+	heard     time.Time // the last packet came then or a little before
+	packets   int       // that came since heard was set
+	messages  int64     // that came since they were counted in the broker's statistics
 	ends      time.Time // of the grant; zero: never
 
 	topics   map[string]*topicEntry
@@ -58,7 +60,8 @@ type conn struct {
 	leaving   string      // why the connection shall end when exchanges are complete; "": it shall not
 	since     time.Time   // of leaving
 	wake      atomic.Bool // failed or leaving is set
-	done      chan struct{}
+	stuck     chan struct{} // closed when the disk refuses the end of the session
+	done      chan struct{} // closed when the session is given up
 }
 
 // maxUnsettled bounds what one connection may have in the committer's queue, so that it cannot fill it alone.
@@ -112,7 +115,7 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 		}
 		src.nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
 	}
-	c := &conn{b: b, src: src, done: make(chan struct{})}
+	c := &conn{b: b, src: src, stuck: make(chan struct{}), done: make(chan struct{})}
 	c.settled.L = &c.mu
 	c.attach()
 	c.frames = mqtt.NewFrameReader(c.buf, b.cfg.Limits.MaxPacketBytes)
@@ -135,12 +138,13 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 
 // readConnect reads the first packet. It answers what is wrong with it, where MQTT has an answer.
 func (c *conn) readConnect() (*mqtt.Connect, error) {
+	// A look at the first byte, so that a client of another protocol need not send a packet's worth before it is told.
+	if first, err := c.buf.Peek(1); err == nil && first[0] != byte(mqtt.TypeConnect)<<4 {
+		return nil, fmt.Errorf("first byte is %#x, want CONNECT", first[0])
+	}
 	f, err := c.frames.Next()
 	if err != nil {
 		return nil, fmt.Errorf("wait for CONNECT: %w", err)
-	}
-	if f.Type != mqtt.TypeConnect {
-		return nil, fmt.Errorf("first packet is %v, want CONNECT", f.Type)
 	}
 	p := &mqtt.Connect{}
 	c.version = mqtt.V311
@@ -291,7 +295,7 @@ func (c *conn) serve(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	c.lastWill()
-	c.unbind(context.WithoutCancel(ctx), reason)
+	c.unbind(ctx, reason)
 	close(c.done)
 	c.b.remove(c)
 	c.drain()
@@ -316,19 +320,29 @@ func (c *conn) lastWill() {
 	}
 }
 
-// unbind gives the session up. When the disk refuses, it is tried until it does not: the device must not stay marked
-// as connected for ever.
+// unbind gives the session up. When the disk refuses, it is tried until it does not, or until the hub stops (the next
+// start corrects the device then): the device must not stay marked as connected for ever.
 func (c *conn) unbind(ctx context.Context, reason string) {
 	wait := 100 * time.Millisecond
+	stuck := sync.OnceFunc(func() {
+		close(c.stuck)
+		c.drain()
+		c.src.nc.Close()
+	})
 	for {
-		err := c.b.cfg.Committer.Do(ctx, func(tx *commit.Tx) error { return c.b.unbind(tx, c, reason) })
+		err := c.b.cfg.Committer.Do(context.WithoutCancel(ctx), func(tx *commit.Tx) error { return c.b.unbind(tx, c, reason) })
 		if !errors.Is(err, core.ErrStorage) {
 			if err != nil && !errors.Is(err, core.ErrStopping) {
 				c.log.Error("cannot end a session", "err", err)
 			}
 			return
 		}
-		time.Sleep(wait)
+		stuck()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
 		wait = min(2*wait, 5*time.Second)
 	}
 }
@@ -354,6 +368,8 @@ func (c *conn) submit() {
 		c.progress = progress{}
 		b.Do(func(tx *commit.Tx) error { return c.b.record(tx, c, p) }, nil)
 	}
+	c.b.stats.MessagesIn.Add(c.messages)
+	c.messages = 0
 	size := b.Size()
 	c.mu.Lock()
 	for c.unsettled > maxUnsettled && c.failed == nil {
@@ -448,6 +464,8 @@ func (b *Broker) evict(ctx context.Context, c *conn) error {
 		select {
 		case <-old.done:
 			b.remove(old)
+		case <-old.stuck:
+			return fmt.Errorf("the session's older connection cannot end: %w", core.ErrStorage)
 		case <-timeout.C:
 			return fmt.Errorf("the session's older connection does not end: %w", core.ErrStorage)
 		case <-ctx.Done():

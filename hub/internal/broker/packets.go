@@ -31,7 +31,7 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
-		c.heard = time.Now()
+		c.packets++
 		if err := c.handle(f); err != nil {
 			return err
 		}
@@ -87,6 +87,9 @@ func (c *conn) ready() bool {
 // arm sets the deadline for the next packet. The error says that the time for it is over.
 func (c *conn) arm() error {
 	now := time.Now()
+	if c.packets > 0 {
+		c.packets, c.heard = 0, now
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failed != nil {
@@ -213,7 +216,7 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 	if err := c.message(t, dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}); err != nil {
 		return err
 	}
-	c.b.stats.MessagesIn.Add(1)
+	c.messages++
 	if p.QoS > 0 {
 		if p.QoS == 1 {
 			ack.Type = mqtt.TypePubAck

@@ -1,0 +1,265 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
+)
+
+// testHub is a broker on real storage with a dialect that does what the tests want.
+type testHub struct {
+	t      *testing.T
+	dir    string
+	store  *failing
+	com    *commit.Committer
+	broker *Broker
+	plain  *plain
+	addr   string
+	stop   func()
+}
+
+// failing is a store whose disk can be made to refuse.
+type failing struct {
+	store.Store
+	mu   sync.Mutex
+	err  error
+	hold chan struct{} // nil: commits go on
+}
+
+func (f *failing) Update(fn func(store.Tx) error) error {
+	f.mu.Lock()
+	err, hold := f.err, f.hold
+	f.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	if err != nil {
+		return err
+	}
+	return f.Store.Update(fn)
+}
+
+func (f *failing) refuse(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func startHub(t *testing.T, dir string, cfg Config) *testHub {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &testHub{t: t, dir: dir, store: &failing{Store: st}}
+	h.com = commit.New(commit.Config{Store: h.store})
+	cfg.Committer, cfg.Store = h.com, h.store
+	h.broker = New(cfg)
+	h.plain = &plain{broker: h.broker, store: h.store}
+	h.broker.SetDialects([]dialect.Dialect{h.plain})
+	comCtx, comStop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { h.com.Run(comCtx) })
+	if err := h.broker.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.addr = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- h.broker.Serve(ctx, l, nil) }()
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		comStop()
+		wg.Wait()
+		if err := st.Close(); err != nil {
+			t.Errorf("close store: %v", err)
+		}
+	})
+	t.Cleanup(h.stop)
+	return h
+}
+
+// dial returns a client that has not sent CONNECT.
+func (h *testHub) dial() *mqtttest.Client {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return mqtttest.NewClient(h.t, nc)
+}
+
+// connect returns a connected client; id is its device, tenant "t".
+func (h *testHub) connect(id string, clean bool) (*mqtttest.Client, bool) {
+	h.t.Helper()
+	c := h.dial()
+	ack := c.Connect(mqtt.Connect{Version: mqtt.V311, ClientID: id, CleanStart: clean, Username: "t", HasUsername: true})
+	return c, ack.SessionPresent
+}
+
+// publish sends a message from the hub to whom it concerns and returns how many sessions took it.
+func (h *testHub) publish(topic string, qos byte, payload string) (reached int) {
+	h.t.Helper()
+	err := h.com.Do(h.t.Context(), func(tx *commit.Tx) (err error) {
+		reached, err = h.broker.Publish(tx, "t", "plain", core.Message{Topic: topic, Payload: []byte(payload), QoS: qos})
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return reached
+}
+
+// do runs an operation.
+func (h *testHub) do(f func(tx *commit.Tx) error) {
+	h.t.Helper()
+	if err := h.com.Do(h.t.Context(), f); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// plain is a dialect for tests: the user name is the tenant, the client id the device. Each message becomes a record
+// "in/CLIENT/N" with topic and payload, in the order of processing.
+type plain struct {
+	broker *Broker
+	store  store.Store
+	limits core.Limits
+	grant  func(*core.Grant) // nil: as it is
+	refuse error
+
+	mu     sync.Mutex
+	events []string
+}
+
+func (*plain) Name() string                        { return "plain" }
+func (*plain) Notify(*commit.Tx, core.Event) error { return nil }
+func (*plain) Serves(*http.Request) bool           { return false }
+func (*plain) Handler() http.Handler               { return nil }
+func (p *plain) log(s string)                      { p.mu.Lock(); p.events = append(p.events, s); p.mu.Unlock() }
+
+func (p *plain) logged() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.events...)
+}
+
+func (p *plain) SignIn(_ context.Context, c core.Claim) (core.Grant, dialect.Link, error) {
+	if !c.HasUsername {
+		return core.Grant{}, nil, dialect.ErrNotMine
+	}
+	if p.refuse != nil {
+		return core.Grant{}, nil, p.refuse
+	}
+	g := core.Grant{
+		Session: core.SessionKey{Tenant: core.TenantID(c.Username), Dialect: "plain", ClientID: c.ClientID},
+		Publish: []string{"#"}, Subscribe: []string{"#"}, Limits: p.limits,
+	}
+	if p.grant != nil {
+		p.grant(&g)
+	}
+	return g, &plainLink{p: p, key: g.Session}, nil
+}
+
+type plainLink struct {
+	p   *plain
+	key core.SessionKey
+	n   int
+}
+
+func (l *plainLink) Connected(_ *commit.Tx, s dialect.Presence) error {
+	l.p.log("connected " + l.key.ClientID)
+	return nil
+}
+
+func (l *plainLink) Disconnected(_ *commit.Tx, reason string) error {
+	l.p.log("disconnected " + l.key.ClientID + ": " + reason)
+	return nil
+}
+
+var errUnwanted = errors.New("unwanted")
+
+type entry struct{ Topic, Payload string }
+
+func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
+	switch t.Name {
+	case "close":
+		return errUnwanted
+	case "kick":
+		b.Do(func(tx *commit.Tx) error { return l.p.broker.Disconnect(tx, l.key, true, "kicked") }, nil)
+		return nil
+	}
+	v, _ := json.Marshal(entry{t.Name, string(m.Payload)})
+	b.Do(func(tx *commit.Tx) error {
+		l.n++
+		return tx.PutRecord(l.key.Tenant, "plain", recordKey(l.key.ClientID, tx), v)
+	}, nil)
+	return nil
+}
+
+// recordKey is the next free key of a client, so that the order and the number of messages can be told.
+func recordKey(client string, tx *commit.Tx) string {
+	n := 0
+	for _, err := range tx.Records("t", "plain", "in/"+client+"/") {
+		if err == nil {
+			n++
+		}
+	}
+	return "in/" + client + "/" + strings.Repeat("x", n)
+}
+
+// received returns what a client's messages left in storage.
+func (h *testHub) received(client string) (out []entry) {
+	h.t.Helper()
+	err := h.store.View(h.t.Context(), func(rd store.Reader) error {
+		for r, err := range rd.Records("t", "plain", "in/"+client+"/") {
+			if err != nil {
+				return err
+			}
+			var v entry
+			if err := json.Unmarshal(r.Value, &v); err != nil {
+				return err
+			}
+			out = append(out, v)
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+var _ = tls.Config{}
