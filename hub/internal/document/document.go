@@ -2,7 +2,7 @@
 // other reads (a twin, a shadow, the properties of an interface). Every change is an event, and it is the event, not
 // the caller, that makes a dialect tell the device; so a value reaches it whoever wrote it.
 //
-// All functions run inside a transaction.
+// All functions but [List] run inside a transaction.
 package document
 
 import (
@@ -15,17 +15,17 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
-// Storage is where documents are kept.
-type Storage interface {
+// Reader reads documents; package store's readers and transactions satisfy it.
+type Reader interface {
 	Entry(k core.DocumentKey, path string) (core.Entry, error)
 	Entries(k core.DocumentKey) ([]core.Entry, error)
-	PutEntry(k core.DocumentKey, e core.Entry) error
-	DeleteEntry(k core.DocumentKey, path string) error
 }
 
-// Tx is the transaction that a change is part of.
+// Tx is the transaction that a change is part of; package commit's satisfies it.
 type Tx interface {
-	Storage
+	Reader
+	PutEntry(k core.DocumentKey, e core.Entry) error
+	DeleteEntry(k core.DocumentKey, path string) error
 	Now() time.Time
 	Emit(e core.Event) error
 }
@@ -79,11 +79,11 @@ func Delete(tx Tx, r Ref, path string) (old core.Value, err error) {
 }
 
 // List returns the leaves of a document by path, bytewise.
-func List(s Storage, r Ref) ([]core.Entry, error) { return s.Entries(r.Key()) }
+func List(rd Reader, r Ref) ([]core.Entry, error) { return rd.Entries(r.Key()) }
 
 // current returns a leaf's value, nil if it is not set.
-func current(s Storage, r Ref, path string) (core.Value, error) {
-	e, err := s.Entry(r.Key(), path)
+func current(rd Reader, r Ref, path string) (core.Value, error) {
+	e, err := rd.Entry(r.Key(), path)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil, nil
 	}

@@ -107,9 +107,6 @@ func (l *link) emit(tx *commit.Tx, kind core.EventKind, data any) error {
 	return tx.Emit(core.Event{Kind: kind, Device: l.dev.DeviceKey, Num: l.dev.Num, Data: raw})
 }
 
-// errBroken closes a connection whose message the hub could not handle.
-var errBroken = errors.New("internal error while handling an earlier message")
-
 // do has f run inside the transaction.
 func (l *link) do(b *commit.Batch, f func(*commit.Tx) error) { b.Do(f, l.onDone) }
 

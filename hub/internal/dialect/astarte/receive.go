@@ -40,7 +40,7 @@ type target struct {
 // Receive implements dialect.Link.
 func (l *link) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
 	if l.broken.Load() {
-		return errBroken
+		return errors.New("an earlier message could not be handled")
 	}
 	to, ok := t.Aux.(*target)
 	if r := l.realm.cur.Load(); !ok || to.realm != r || to.generation != l.generation {
