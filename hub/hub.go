@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
 
 // A Hub is one hub. Make one with [New].
@@ -94,6 +95,7 @@ func (h *Hub) prepare(ctx context.Context, p *parts) error {
 		Started: time.Now().UTC(),
 		URL:     p.url(),
 		MQTT:    "mqtts://" + p.mqttAddress(),
+		Local:   listen.Local(p.https),
 		CA:      p.ca.RootPath(),
 		DataDir: p.dir.Path(),
 	}

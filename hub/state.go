@@ -1,12 +1,14 @@
 package hub
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -25,6 +27,7 @@ type State struct {
 	Started time.Time `json:"started"`
 	URL     string    `json:"url"`      // of all HTTP APIs: "https://localhost:8443"
 	MQTT    string    `json:"mqtt"`     // of the broker: "mqtts://localhost:8883"
+	Local   string    `json:"local"`    // address and port of the HTTP APIs for programs on this machine
 	CA      string    `json:"ca"`       // file of the root certificate, absolute
 	DataDir string    `json:"data_dir"` // absolute
 	// Platforms holds, for each platform that development credentials were made for, the environment variables for
@@ -57,7 +60,7 @@ func ReadState(dataDir string) (State, error) {
 }
 
 // Client returns a client for the admin API of the hub that runs in a data folder. It trusts that hub's certificate
-// authority only, and goes through no proxy.
+// authority only, and goes through no proxy. It works on the hub's machine also where the hub's name leads nowhere.
 func (s State) Client(dataDir string) (*admin.Client, error) {
 	token, err := datadir.Token(dataDir)
 	if err != nil {
@@ -71,7 +74,22 @@ func (s State) Client(dataDir string) (*admin.Client, error) {
 	if !pool.AppendCertsFromPEM(root) {
 		return nil, fmt.Errorf("root certificate: %s: no certificate in it", s.CA)
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	var dialer net.Dialer
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: pool},
+		ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, s.Local)
+			if err == nil {
+				return c, nil
+			}
+			// Another machine may have mounted the data folder.
+			if c, nerr := dialer.DialContext(ctx, network, addr); nerr == nil {
+				return c, nil
+			}
+			return nil, err
+		},
+	}
 	return &admin.Client{URL: s.URL, Token: token, HTTP: &http.Client{Transport: transport}}, nil
 }
 

@@ -68,3 +68,17 @@ func Port(l net.Listener) int {
 	}
 	return 0
 }
+
+// Local returns an address at which programs on this machine reach a TCP listener: one on every address is reached by
+// the loopback.
+func Local(l net.Listener) string {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok || !a.IP.IsUnspecified() {
+		return l.Addr().String()
+	}
+	loopback := "127.0.0.1"
+	if a.IP.To4() == nil {
+		loopback = "::1"
+	}
+	return net.JoinHostPort(loopback, strconv.Itoa(a.Port))
+}

@@ -53,6 +53,23 @@ func TestTCPStopsAtOtherErrors(t *testing.T) {
 	}
 }
 
+func TestLocal(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "::", "::1", ""} {
+		l, _, err := TCP("HTTPS", host, 0)
+		if err != nil {
+			t.Logf("%s: %v", host, err) // no IPv6 here
+			continue
+		}
+		defer l.Close()
+		c, err := net.Dial("tcp", Local(l))
+		if err != nil {
+			t.Errorf("listening on %q, at %s: %v", host, Local(l), err)
+			continue
+		}
+		c.Close()
+	}
+}
+
 func TestForbidden(t *testing.T) {
 	pe := &PortError{Use: "HTTPS", Address: ":443", Err: &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}}
 	if !pe.Forbidden() || pe.InUse() {

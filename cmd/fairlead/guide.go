@@ -1,0 +1,94 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"text/template"
+
+	"github.com/fairlead-iot/fairlead/hub"
+)
+
+// guide is what `fairlead up` prints: where to look, and how to point an official SDK here.
+type guide struct {
+	Version, URL, MQTT string
+	DataDir            string // absolute
+	Fallback           bool   // HTTPS is not on the port that clients expect
+	Astarte            bool
+	Program            string // a device on the official Astarte SDK
+
+	command, flags string
+}
+
+// astarteProgram is printed as it is, and run as it is by a test of the conformance suite.
+//
+//go:embed guide/astarte.py
+var astarteProgram string
+
+//go:embed guide/up.tmpl
+var guideText string
+
+var guideTemplate = template.Must(template.New("guide").Parse(guideText))
+
+func newGuide(s hub.State, f upFlags) guide {
+	g := guide{
+		Version: s.Version, URL: s.URL, MQTT: s.MQTT,
+		DataDir:  s.DataDir,
+		Fallback: f.https == 0 && strings.HasSuffix(s.URL, fmt.Sprintf(":%d", hub.UnprivilegedHTTPSPort)),
+		Program:  astarteProgram,
+		command:  commandName(),
+	}
+	_, g.Astarte = s.Platforms["astarte"]
+	if f.dataDir != defaultDataDir {
+		g.flags = " --data-dir " + shellWord(f.dataDir)
+	}
+	return g
+}
+
+// Run returns the command line for another verb of this program on the same hub.
+func (g guide) Run(verb string) string { return g.command + " " + verb + g.flags }
+
+func (g guide) print(w io.Writer) error {
+	var b strings.Builder
+	if err := guideTemplate.Execute(&b, g); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// commandName returns what to type to run this program again.
+func commandName() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "fairlead"
+	}
+	if strings.HasPrefix(exe, os.TempDir()) && strings.Contains(exe, "go-build") {
+		return "go run ./cmd/fairlead" // the program itself is removed at its end
+	}
+	if found, err := exec.LookPath("fairlead"); err == nil && same(found, exe) {
+		return "fairlead"
+	}
+	return shellWord(exe)
+}
+
+// same tells whether two paths lead to one file.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// shellWord quotes a word of a command line if it has to be.
+func shellWord(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./:,@") == "" {
+		return s
+	}
+	return quote(s)
+}

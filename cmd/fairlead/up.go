@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-iot/fairlead/hub"
+)
+
+// upFlags are the flags of `fairlead up`.
+type upFlags struct {
+	dataDir         string
+	listen          netip.Addr
+	mqttPort, https port
+	names           []string
+	stopGrace       time.Duration
+	logLevel        slog.Level
+}
+
+func upCommand() *cobra.Command {
+	f := upFlags{
+		listen:    netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		mqttPort:  hub.DefaultMQTTPort,
+		stopGrace: hub.DefaultStopGrace,
+	}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a hub for development, in the foreground",
+		Long: `Starts a hub in a folder of its own. The first start makes a certificate authority, a tenant called dev, and
+credentials for each platform; later starts find them there. It prints how to point an official SDK at it.
+
+Sockets that a service manager has opened (LISTEN_FDS, named mqtt and https) are used in place of --listen and the ports.
+The first interrupt or SIGTERM stops the hub in order, the second one at once; nothing acknowledged is lost either way.`,
+		Example: "  fairlead up\n  fairlead up --listen 0.0.0.0 --name hub.example.org",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return up(cmd, f) },
+	}
+	fl := cmd.Flags()
+	dataDirFlag(cmd, &f.dataDir)
+	fl.TextVar(&f.listen, "listen", f.listen, "IP `address` to listen on; 0.0.0.0 or :: is all")
+	fl.Var(&f.https, "https-port", `port for the REST APIs, or "any" (default 443 where it can be had, else 8443)`)
+	fl.Var(&f.mqttPort, "mqtt-port", `port for MQTT over TLS, or "any"`)
+	fl.StringArrayVar(&f.names, "name", nil, "further host `name` or IP address for the server certificate, may be repeated; "+
+		"the first one is what clients are told")
+	fl.DurationVar(&f.stopGrace, "stop-grace", f.stopGrace, "how long to go on answering HTTP after MQTT is closed, at a stop")
+	fl.TextVar(&f.logLevel, "log-level", f.logLevel, "`level` of the log on stderr: debug, info, warn or error")
+	return cmd
+}
+
+// up runs a hub until a signal comes.
+func up(cmd *cobra.Command, f upFlags) error {
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: f.logLevel}))
+	sockets, err := hub.InheritedListeners()
+	if err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	grace := f.stopGrace
+	if grace == 0 {
+		grace = -1 // zero asks the library for its default
+	}
+	h, err := hub.New(hub.Config{
+		DataDir:     f.dataDir,
+		Listen:      f.listen,
+		MQTTPort:    int(f.mqttPort),
+		HTTPSPort:   int(f.https),
+		Listeners:   sockets,
+		Names:       f.names,
+		Development: true,
+		StopGrace:   grace,
+		Logger:      log,
+	})
+	if err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from now on a signal does what it does to other programs
+
+	// The guide is printed while the hub runs; both have ended when this function returns.
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	wg.Go(func() {
+		select {
+		case <-h.Ready():
+			g := newGuide(h.State(), f)
+			if err := g.print(cmd.OutOrStdout()); err != nil {
+				log.Warn("cannot print the guide", "err", err)
+			}
+		case <-done:
+		}
+	})
+	if err := h.Run(ctx); err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	return nil
+}
+
+// port is a flag: a number or "any". Zero is the default of the hub.
+type port int
+
+func (p *port) String() string {
+	switch *p {
+	case 0:
+		return ""
+	case hub.AnyPort:
+		return "any"
+	}
+	return strconv.Itoa(int(*p))
+}
+
+func (p *port) Set(s string) error {
+	if s == "any" {
+		*p = hub.AnyPort
+		return nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 65535 {
+		return errors.New(`want 1 to 65535, or "any"`)
+	}
+	*p = port(n)
+	return nil
+}
+
+func (p *port) Type() string { return "port" }
