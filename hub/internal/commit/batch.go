@@ -81,6 +81,10 @@ func (b *Batch) Do(do func(*Tx) error, done func(error)) {
 	b.size += 256
 }
 
+// Hold counts memory that the operations of the batch keep, such as a payload: [Batch.Do] cannot see it, and what waits
+// for the disk has to stay bounded.
+func (b *Batch) Hold(bytes int) { b.size += bytes }
+
 // Size estimates the memory that the batch holds, in bytes.
 func (b *Batch) Size() int { return b.size + len(b.Reply) }
 

@@ -182,6 +182,7 @@ func (l *link) reject(b *commit.Batch, m mishap) {
 		m.payload = nil
 	} else {
 		m.payload = append([]byte{}, m.payload...)
+		b.Hold(len(m.payload))
 	}
 	l.do(b, func(tx *commit.Tx) error { return l.react(tx, m) })
 }

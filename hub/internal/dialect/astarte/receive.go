@@ -222,6 +222,7 @@ func (l *link) receiveProperty(to *target, m dialect.Publish, b *commit.Batch) {
 	}
 	v := core.Value(appendValue(nil, to.mapping.Type, p.Value))
 	l.count(to, len(m.Payload), b)
+	b.Hold(cap(v))
 	l.do(b, func(tx *commit.Tx) error { return l.setProperty(tx, to, v) })
 }
 

@@ -21,6 +21,7 @@ func (l *link) receiveIntrospection(to *target, m dialect.Publish, b *commit.Bat
 	l.declared = declared
 	l.generation++
 	b.Count(l.dev.Num, "", 1, int64(len(m.Payload)))
+	b.Hold(len(m.Payload) + len(declared)*48) // a map's entry: name and two numbers
 	l.do(b, func(tx *commit.Tx) error { return l.declare(tx, declared) })
 }
 
@@ -166,6 +167,7 @@ func (l *link) receivePurgeList(to *target, m dialect.Publish, b *commit.Batch) 
 	}
 	declared := l.declared
 	b.Count(l.dev.Num, "", 1, int64(len(m.Payload)+len(pathProducer)))
+	b.Hold(8 * cap(listed))
 	l.do(b, func(tx *commit.Tx) error { return l.purge(tx, declared, listed) })
 }
 
@@ -195,6 +197,7 @@ func (l *link) parsePurgeList(payload []byte) (purgeSet, error) {
 // receiveEmptyCache takes the device's wish to hear all server-owned properties again. The payload does not matter.
 func (l *link) receiveEmptyCache(to *target, m dialect.Publish, b *commit.Batch) {
 	payload := append([]byte{}, m.Payload...)
+	b.Hold(len(payload))
 	l.do(b, func(tx *commit.Tx) error {
 		fail, err := l.resend(tx)
 		if fail == nil || err != nil {

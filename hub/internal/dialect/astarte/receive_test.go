@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 	"github.com/google/go-cmp/cmp"
@@ -377,6 +378,22 @@ func TestABugOfOursClosesTheConnection(t *testing.T) {
 	<-b.Owner.(*batchOwner).done
 	if err := c.send(packet{"/org.example.Temps/kitchen/temp", five}); err == nil {
 		t.Error("the connection goes on")
+	}
+}
+
+// TestWaitingMessagesAreAccountedFor: what one connection may have waiting for the disk is bounded by the size of its
+// batches, so they have to say what they hold.
+func TestWaitingMessagesAreAccountedFor(t *testing.T) {
+	c := newRig(t).all()
+	text := v(t, astartewire.TypeString, strings.Repeat("x", 60_000))
+	for _, topic := range []string{"/org.example.Config/a/mode", "/org.example.Config/a/level", "/org.example.Nothing/a", "/control/emptyCache", "/control/x"} {
+		var b commit.Batch
+		if err := c.link.Receive(&dialect.Topic{Name: c.base + topic}, dialect.Publish{Payload: text}, &b); err != nil {
+			t.Fatal(err)
+		}
+		if b.Size() < 60_000 {
+			t.Errorf("%s: a batch that holds 60000 bytes says %d", topic, b.Size())
+		}
 	}
 }
 
