@@ -121,15 +121,14 @@ class Program:
     def do_outstanding(self) -> list[dict]:
         return self.outstanding()
 
-    def do_start_load(self, targets: list[list[str]], interval: float) -> None:
-        """Send 1, 2, 3, ... to every target, as (interface, path), for as long as it takes."""
+    def do_start_load(self, targets: list[list[str]], interval: float, first: int = 1) -> None:
+        """Send first, first+1, first+2, ... to every target, as (interface, path), until it is stopped."""
         self.accepted = []
         self.loading = True
-        self.load = threading.Thread(target=self.run_load, args=(targets, interval), daemon=True)
+        self.load = threading.Thread(target=self.run_load, args=(targets, interval, first), daemon=True)
         self.load.start()
 
-    def run_load(self, targets: list[list[str]], interval: float) -> None:
-        value = 1
+    def run_load(self, targets: list[list[str]], interval: float, value: int) -> None:
         while self.loading:
             for interface, path in targets:
                 while self.loading:

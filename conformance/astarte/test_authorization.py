@@ -105,9 +105,7 @@ def test_algorithm_none_is_refused(ask, name):
 def test_public_key_used_as_a_shared_secret_is_refused(ask, key, name):
     """The old trick: HS256 with the public key, which everybody may know, as the secret."""
     private = serialization.load_pem_private_key(key(name).encode(), None)
-    der = private.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    der = private.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     for secret in (der, b"\0" * 64):
         token = jwt.encode({CLAIM[name]: EVERYTHING}, secret, algorithm="HS256")
         assert ask(name, token).error() == (401, "Invalid JWT token")
@@ -118,6 +116,7 @@ def test_public_key_used_as_a_shared_secret_is_refused(ask, key, name):
 
 def hs256(payload, secret):
     """An HS256 token by hand: PyJWT refuses a PEM as the secret."""
+
     def part(data):
         return base64.urlsafe_b64encode(data).rstrip(b"=")
 
@@ -184,9 +183,7 @@ def test_permission_for_one_device_does_not_open_another(realm, devices, interfa
     one, other = devices.identity(realm), devices.identity(realm)
     api = realm.appengine.with_token(realm.token(a_aea=[f".*::devices/{one.device_id}.*"]))
     assert api.get(f"devices/{one.device_id}").status == 200
-    detail = (
-        f"Unauthorized access to GET /v1/{realm.name}/devices/{other.device_id}. Please verify your permissions"
-    )
+    detail = f"Unauthorized access to GET /v1/{realm.name}/devices/{other.device_id}. Please verify your permissions"
     assert api.get(f"devices/{other.device_id}").error() == (403, detail)
 
 

@@ -110,9 +110,7 @@ def test_rsa_key_is_accepted_and_connects(realm, devices, hub):
     pem = realm.as_device(identity).post(CREDENTIALS, {"csr": csr_of(key)}).data["client_crt"]
     (identity.crypto / "device.crt").write_text(pem)
     (identity.crypto / "device.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     devices.raw(realm, identity).connect()
 
@@ -289,7 +287,7 @@ def test_inhibited_device_gets_no_credentials_and_keeps_its_session(realm, devic
         headers={"Content-Type": "application/merge-patch+json"},
         json={"data": {"credentials_inhibited": True}},
     )
-    if answer.error() in ((404, "Not found"), (405, "Method not allowed")):
+    if answer.status in (404, 405):
         pytest.skip("NOT RUN: this hub does not serve PATCH devices/D yet")
     assert answer.data["credentials_inhibited"] is True
     assert info(device.identity)["status"] == "inhibited"
@@ -308,9 +306,7 @@ def test_certificate_of_a_foreign_ca_does_not_connect(realm, devices, hub):
     key, certificate = stranger()
     (identity.crypto / "device.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (identity.crypto / "device.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     with pytest.raises(Exception) as caught:
         RawDevice(realm, identity).connect()

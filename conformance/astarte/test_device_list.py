@@ -29,7 +29,7 @@ def pages(realm, **params):
         following = answer.body["links"].get("next")
         if following is None:
             return found
-        params = parse_qs(urlparse(following).query)
+        params = {**params, **parse_qs(urlparse(following).query)}
         assert len(found) < 20, "the pages do not end"
 
 
@@ -43,14 +43,16 @@ def test_all_devices_on_one_page(filled):
     realm, ids = filled
     answer = realm.appengine.get("devices")
     assert set(answer.data) == ids and len(answer.data) == 5
-    assert answer.body["links"] == {"self": f"/v1/{realm.name}/devices"}
+    links = answer.body["links"]
+    assert list(links) == ["self"]
+    assert urlparse(links["self"]).path == f"/v1/{realm.name}/devices"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
 def test_pages_hold_every_device_once(filled, limit):
     realm, ids = filled
     found = [page["data"] for page in pages(realm, limit=limit)]
-    assert all(len(page) == limit for page in found[:-1]) and len(found[-1]) < max(limit, 2)
+    assert all(len(page) == limit for page in found[:-1]) and len(found[-1]) < limit
     together = [device_id for page in found for device_id in page]
     assert set(together) == ids and len(together) == 5
 

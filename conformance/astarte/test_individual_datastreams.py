@@ -13,6 +13,7 @@ from harness.values import VALUES, as_json, assert_same, endpoint, iso, ordinary
 UTC = timezone.utc
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
+
 @pytest.fixture(scope="module")
 def device(realm, module_devices, interfaces):
     names = ("DeviceIndividual", "DeviceTimed", "DeviceQos", "DeviceParametric")

@@ -247,9 +247,7 @@ def test_object_without_a_common_prefix(api, endpoints):
     assert (answer.status, answer.body) == (422, {"errors": {"mappings": [text]}})
 
 
-@pytest.mark.parametrize(
-    "endpoints", [("/%{x}/v", "/room/v"), ("/a", "/a/b"), ("/a/b", "/a")], ids=str
-)
+@pytest.mark.parametrize("endpoints", [("/%{x}/v", "/room/v"), ("/a", "/a/b"), ("/a/b", "/a")], ids=str)
 def test_overlapping_endpoints(api, endpoints):
     answer = install(api, definition(mappings=mappings(*endpoints)))
     assert answer.error() == (422, "Overlapping endpoints in interface mappings")
@@ -293,7 +291,8 @@ class TestMinorUpdate:
         assert api.get(f"interfaces/{one['interface_name']}").data == [1]
 
     @pytest.mark.parametrize(
-        "fields", [{"doc": "x"}, {"description": "x"}, {"explicit_timestamp": True}, {"retention": "stored"}, {"expiry": 9}]
+        "fields",
+        [{"doc": "x"}, {"description": "x"}, {"explicit_timestamp": True}, {"retention": "stored"}, {"expiry": 9}],
     )
     def test_allowed_changes_of_a_mapping(self, api, one, fields):
         body, answer = self.put(api, one, mappings=[{**one["mappings"][0], **fields}, one["mappings"][1]])

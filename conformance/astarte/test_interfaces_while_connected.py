@@ -93,9 +93,7 @@ def test_data_of_a_removed_interface_is_back_when_the_interface_comes_back(realm
     assert realm.device(device.id)["previous_interfaces"] == []
 
 
-def test_server_property_of_an_interface_that_comes_back_arrives_with_the_next_connection(
-    realm, device, interfaces
-):
+def test_server_property_of_an_interface_that_comes_back_arrives_with_the_next_connection(realm, device, interfaces):
     name = interfaces.name("HotServerProperties")
     device.add_interface(interfaces["HotServerProperties"])
     device.settle()

@@ -68,9 +68,7 @@ def test_replication_fields_are_accepted_and_shown(housekeeping):
 
 
 def test_existing_realm(housekeeping, realm):
-    answer = housekeeping.post(
-        "realms", {"realm_name": realm.name, "jwt_public_key_pem": public_pem(new_key())}
-    )
+    answer = housekeeping.post("realms", {"realm_name": realm.name, "jwt_public_key_pem": public_pem(new_key())})
     assert answer.error() == (409, "Realm already exists")
     assert realm.appengine.get("devices").status == 200, "the old key has to stay"
 
@@ -142,9 +140,13 @@ def test_device_of_one_realm_does_not_publish_into_another(devices, realm, new_r
     other = new_realm()
     other.install(interfaces["DeviceQos"])
     device_id = generate_random_device_id()
-    other.register(device_id, devices.folder / "other", initial_introspection={
-        interfaces.name("DeviceQos"): {"major": 1, "minor": 0},
-    })
+    other.register(
+        device_id,
+        devices.folder / "other",
+        initial_introspection={
+            interfaces.name("DeviceQos"): {"major": 1, "minor": 0},
+        },
+    )
     raw = devices.raw(realm, devices.certified(realm)).connect()
     raw.publish_absolute(f"{other.name}/{device_id}/{interfaces.name('DeviceQos')}/unique", b"", 1)
     raw.wait_closed()

@@ -223,9 +223,7 @@ def test_unset_where_it_is_not_allowed_keeps_the_value(realm, devices, identity,
 
 
 @pytest.mark.parametrize("payload", [b"", document(None)], ids=["empty", "null"])
-def test_unset_on_a_datastream_is_ignored_and_keeps_the_connection(
-    realm, devices, identity, interfaces, raw, payload
-):
+def test_unset_on_a_datastream_is_ignored_and_keeps_the_connection(realm, devices, identity, interfaces, raw, payload):
     name = interfaces.name("DeviceIndividual")
     raw.send(name + INTEGER, payload)
     raw.declare(interfaces["DeviceIndividual"])

@@ -82,23 +82,19 @@ def test_quirk_sdk_cannot_register_with_rsa_private_key_under_pyjwt_2(new_realm,
     realm, device_id = new_realm("rsa"), generate_random_device_id()
     (tmp_path / "realm.pem").write_text(realm.key)
     with pytest.raises(AttributeError, match="'str' object has no attribute 'decode'"):
-        register_device_with_private_key(
-            device_id, realm.name, str(tmp_path / "realm.pem"), realm.pairing_url, False
-        )
+        register_device_with_private_key(device_id, realm.name, str(tmp_path / "realm.pem"), realm.pairing_url, False)
     assert realm.appengine.get(f"devices/{device_id}").error() == (404, "Device not found")
     # what the function would have sent is accepted
     token = mint(realm.key, alg="RS256", lifetime=30, a_pa=[".*::.*"])
     assert len(register(realm, device_id, token)) == 44
 
 
-def test_quirk_sdk_cannot_register_with_ec_private_key(realm, hub):
+def test_quirk_sdk_cannot_register_with_ec_private_key(new_realm, tmp_path):
+    realm = new_realm("ec")
+    (tmp_path / "realm.pem").write_text(realm.key)
     with pytest.raises(JWTGenerationError):
         register_device_with_private_key(
-            generate_random_device_id(),
-            realm.name,
-            hub.env["ASTARTE_REALM_PRIVATE_KEY"],
-            realm.pairing_url,
-            False,
+            generate_random_device_id(), realm.name, str(tmp_path / "realm.pem"), realm.pairing_url, False
         )
 
 

@@ -143,9 +143,7 @@ def offline(realm, devices, *definitions):
 
 @pytest.mark.parametrize("form", ["Individual", "Object"])
 @pytest.mark.parametrize("reliability", ["Guaranteed", "Unique"])
-def test_reliable_data_for_an_offline_device_is_refused_and_not_stored(
-    realm, devices, interfaces, reliability, form
-):
+def test_reliable_data_for_an_offline_device_is_refused_and_not_stored(realm, devices, interfaces, reliability, form):
     definition = interfaces[f"Server{form}{reliability}"]
     device_id, name = offline(realm, devices, definition), definition["interface_name"]
     path, value = ("/integer_endpoint", 7) if form == "Individual" else ("/s", {"integer_endpoint": 7})

@@ -112,7 +112,7 @@ class Device:
     def wait_where(
         self, wanted: Callable[[dict], bool], what: str, since: int = 0, timeout: float = waiting.DEADLINE
     ) -> dict:
-        """Wait for the first event after the mark since for which wanted is true."""
+        """Wait for the first event after the mark since for which wanted is true; nothing comes once the SDK has died."""
         end = time.monotonic() + timeout
         with self.changed:
             while True:
@@ -120,7 +120,8 @@ class Device:
                     if wanted(event):
                         return event
                 left = end - time.monotonic()
-                if left <= 0 or self.ended:
+                dead = any(event["event"] == "thread_died" for event in self.events)
+                if left <= 0 or self.ended or dead:
                     raise waiting.Timeout(
                         f"waited for {what} at device {self.id}; since then came {self.events[since:]}\n{self.log_tail()}"
                     )

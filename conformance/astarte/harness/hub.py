@@ -138,8 +138,18 @@ class Hub:
 
     def stop(self) -> None:
         """Stop the process in order, as a service manager would, and insist on exit status 0."""
-        process = self._take_process()
-        process.send_signal(signal.SIGTERM)
+        self.terminate()
+        self.wait_stopped()
+
+    def terminate(self) -> None:
+        """Ask the process to stop in order, without waiting for it."""
+        assert self.alive(), f"the hub does not run:\n{self.log_tail()}"
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait_stopped(self) -> None:
+        """Wait for the end of a process that was asked to stop."""
+        process, self.process = self.process, None
+        _running.discard(process)
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
@@ -150,16 +160,11 @@ class Hub:
 
     def kill(self) -> None:
         """kill -9: nothing in the process can react."""
-        process = self._take_process()
+        assert self.alive(), f"the hub does not run:\n{self.log_tail()}"
+        process, self.process = self.process, None
+        _running.discard(process)
         process.kill()
         process.wait()
-
-    def _take_process(self) -> subprocess.Popen:
-        process, self.process = self.process, None
-        assert process is not None, "this hub does not run"
-        assert process.poll() is None, f"the hub had ended with {process.returncode}:\n{self.log_tail()}"
-        _running.discard(process)
-        return process
 
     def close(self) -> None:
         """End whatever is left, for the clean-up after a test."""

@@ -67,9 +67,7 @@ def purge_list(paths: Iterable[str], header: int | None = None) -> bytes:
 class RawDevice:
     """One MQTT connection. It never connects again by itself."""
 
-    def __init__(
-        self, realm: Realm, identity: Identity, client_id: str = "", clean: bool = True, context: Any = None
-    ):
+    def __init__(self, realm: Realm, identity: Identity, client_id: str = "", clean: bool = True, context: Any = None):
         self.base = f"{identity.realm}/{identity.device_id}"
         if identity.device_id not in _addresses:
             _addresses[identity.device_id] = broker(realm, identity)

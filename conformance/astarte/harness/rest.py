@@ -38,9 +38,11 @@ def new_key(kind: str = "ec") -> str:
 def public_pem(private_pem: str) -> str:
     """The public half of a private key, as Housekeeping wants it."""
     key = serialization.load_pem_private_key(private_pem.encode("ascii"), None)
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode("ascii")
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode("ascii")
+    )
 
 
 def algorithm(private_pem: str) -> str:
