@@ -1,10 +1,6 @@
 package astarte
 
 import (
-	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,8 +22,8 @@ func FuzzReceive(f *testing.F) {
 	f.Add("/control/emptyCache", []byte("1"))
 	f.Add("/capabilities", []byte("\x05\x00\x00\x00\x00"))
 	f.Add("/%{x}//+/#", []byte{0})
-	for _, s := range vectorPayloads(f) {
-		f.Add("/org.example.Temps/kitchen/raw", s)
+	for _, vec := range loadSeen(f, "bson.json") {
+		f.Add("/org.example.Temps/kitchen/raw", vec.payload)
 	}
 	r := newRig(f)
 	c := r.all()
@@ -95,26 +91,4 @@ func (c *client) readable() {
 	})
 	c.entries("org.example.Config:1", core.Reported)
 	c.model()
-}
-
-// vectorPayloads returns payloads that official clients were seen to send.
-func vectorPayloads(tb testing.TB) [][]byte {
-	tb.Helper()
-	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "testdata", "vectors", "astarte", "bson.json"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var vectors []struct{ Hex string }
-	if err := json.Unmarshal(raw, &vectors); err != nil {
-		tb.Fatal(err)
-	}
-	var out [][]byte
-	for _, v := range vectors {
-		p, err := hex.DecodeString(v.Hex)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		out = append(out, p)
-	}
-	return out
 }
