@@ -36,6 +36,7 @@ type recorder struct {
 	filters map[core.SessionKey][]string // committer's goroutine, or before anything runs
 	queues  map[core.SessionKey]int      // room left; absent: any
 	err     error                        // of the next call
+	settle  func()                       // waits until what was committed is here
 
 	mu   sync.Mutex
 	sent []core.Message
@@ -86,6 +87,7 @@ func (r *recorder) Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reaso
 
 // take returns what was sent since the last call.
 func (r *recorder) take() []core.Message {
+	r.settle()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.sent
@@ -95,6 +97,7 @@ func (r *recorder) take() []core.Message {
 
 // kicks returns the disconnections since the last call.
 func (r *recorder) kicks() []string {
+	r.settle()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.left
@@ -131,6 +134,7 @@ func newRig(tb testing.TB) *rig {
 	if r.store, err = sqlite.Open(tb.Context(), sqlite.Config{Dir: tb.TempDir()}); err != nil {
 		tb.Fatal(err)
 	}
+	r.broker.settle = r.settle
 	r.start()
 	tb.Cleanup(func() {
 		r.stop()
@@ -168,10 +172,7 @@ func (r *rig) do(f func(tx *commit.Tx) error) {
 	}
 }
 
-func (r *rig) try(f func(tx *commit.Tx) error) error {
-	defer r.settle()
-	return r.c.Do(context.Background(), f)
-}
+func (r *rig) try(f func(tx *commit.Tx) error) error { return r.c.Do(context.Background(), f) }
 
 // settle waits until what a commit lets out is out: that comes after the answer.
 func (r *rig) settle() {
@@ -336,7 +337,6 @@ func (c *client) send(packets ...packet) error {
 	if err := c.c.Submit(b); err != nil {
 		return err
 	}
-	defer c.settle()
 	return <-w.done
 }
 
