@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -82,17 +81,4 @@ func Revoke(tx Tx, serial string) error {
 	}
 	c.State, c.Changed = core.CertificateRevoked, tx.Now()
 	return tx.PutCertificate(c)
-}
-
-// Revoked reports whether a certificate has been revoked. Whether it is ours and still valid is the CA's matter; one
-// that the CA signed but storage does not know (it was restored from a backup, say) is not revoked.
-func Revoked(r Reader, serial string) (bool, error) {
-	c, err := r.Certificate(serial)
-	if errors.Is(err, core.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look up certificate %.64q: %w", serial, err)
-	}
-	return c.State == core.CertificateRevoked, nil
 }
