@@ -160,7 +160,10 @@ def test_delete_of_an_object(write):
 
 @pytest.mark.parametrize("short", ["ServerPropertiesFixed", "ServerIndividualUnique"])
 def test_null_where_unset_is_not_allowed(write, short):
-    assert write("POST", short, "/integer_endpoint", None).error() == (422, "Unset not allowed")
+    """Astarte is described both ways: null is a value of another type, and null is an unset."""
+    answer = write("POST", short, "/integer_endpoint", None)
+    assert answer.status == 422
+    assert answer.body in (unexpected("integer"), {"errors": {"detail": "Unset not allowed"}})
 
 
 def test_refused_write_stores_nothing(realm, device, interfaces, write):

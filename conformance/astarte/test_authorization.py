@@ -106,16 +106,13 @@ def test_public_key_used_as_a_shared_secret_is_refused(ask, key, name):
     """The old trick: HS256 with the public key, which everybody may know, as the secret."""
     private = serialization.load_pem_private_key(key(name).encode(), None)
     der = private.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    for secret in (der, b"\0" * 64):
-        token = jwt.encode({CLAIM[name]: EVERYTHING}, secret, algorithm="HS256")
+    for secret in (der, public_pem(key(name)).encode(), b""):
+        token = hs256({CLAIM[name]: EVERYTHING}, secret)
         assert ask(name, token).error() == (401, "Invalid JWT token")
-    pem = public_pem(key(name)).encode()
-    token = hs256({CLAIM[name]: EVERYTHING}, pem)
-    assert ask(name, token).error() == (401, "Invalid JWT token")
 
 
 def hs256(payload, secret):
-    """An HS256 token by hand: PyJWT refuses a PEM as the secret."""
+    """An HS256 token by hand: PyJWT refuses a public key as the secret."""
 
     def part(data):
         return base64.urlsafe_b64encode(data).rstrip(b"=")

@@ -161,7 +161,7 @@ ROOT_ERRORS = [
         {"type": "properties", "aggregation": "object"},
         {"aggregation": ["must be individual for properties interfaces"]},
     ),
-    ({"mappings": []}, {"mappings": ["should have at least 1 item(s)"]}),
+    ({"mappings": None}, {"mappings": ["can't be blank"]}),
 ]
 
 
@@ -169,6 +169,13 @@ ROOT_ERRORS = [
 def test_bad_root_field(api, fields, errors):
     answer = install(api, definition(**fields))
     assert (answer.status, answer.body) == (422, {"errors": errors})
+
+
+def test_no_mappings_at_all(api):
+    answer = install(api, definition(mappings=[]))
+    assert answer.status == 422
+    texts = "can't be blank", "should have at least 1 item(s)"
+    assert answer.body in [{"errors": {"mappings": [text]}} for text in texts]
 
 
 MAPPING_ERRORS = [

@@ -212,7 +212,9 @@ def test_downsampling_of_text_is_an_error(get):
 
 def test_downsampling_of_objects_needs_a_numeric_key(get_objects):
     some = get_objects(downsample_to=4, downsample_key="double_endpoint").data
+    whole = {row["timestamp"]: row["double_endpoint"] for row in get_objects().data}
     assert len(some) == 4
-    assert [some[0]["integer_endpoint"], some[-1]["integer_endpoint"]] == [0, 9]
+    assert [some[0]["timestamp"], some[-1]["timestamp"]] == [iso(at(0)), iso(at(9))]
+    assert all(row["double_endpoint"] == whole[row["timestamp"]] for row in some)
     assert len(get_objects(downsample_to=4).data) == COUNT
     assert len(get_objects(downsample_to=4, downsample_key="nope").data) == COUNT
