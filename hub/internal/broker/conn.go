@@ -54,12 +54,12 @@ type conn struct {
 	out *outgoing // has its own lock
 
 	mu        sync.Mutex
-	unsettled int         // bytes of submitted batches that are not committed yet
-	settled   sync.Cond   // unsettled has fallen
-	failed    error       // why the connection must end without further acknowledgements
-	leaving   string      // why the connection shall end when exchanges are complete; "": it shall not
-	since     time.Time   // of leaving
-	wake      atomic.Bool // failed or leaving is set
+	unsettled int           // bytes of submitted batches that are not committed yet
+	settled   sync.Cond     // unsettled has fallen
+	failed    error         // why the connection must end without further acknowledgements
+	leaving   string        // why the connection shall end when exchanges are complete; "": it shall not
+	since     time.Time     // of leaving
+	wake      atomic.Bool   // failed or leaving is set
 	stuck     chan struct{} // closed when the disk refuses the end of the session
 	done      chan struct{} // closed when the session is given up
 }
@@ -241,7 +241,7 @@ var connackCodes = []struct {
 // reply writes a CONNACK that refuses; nobody else writes yet.
 func (c *conn) reply(code byte) {
 	c.src.nc.SetWriteDeadline(time.Now().Add(time.Second))
-	c.src.app.Write((&mqtt.ConnAck{Code: code}).Append(nil, c.version))
+	_, _ = c.src.app.Write((&mqtt.ConnAck{Code: code}).Append(nil, c.version))
 }
 
 // restore takes over what a stored session knows. Called by bind, while the reader waits for it.
@@ -315,7 +315,7 @@ func (c *conn) lastWill() {
 	}
 	t := c.topic([]byte(c.will.Topic))
 	if t.allowed {
-		c.message(t, dialect.Publish{Payload: c.will.Payload, QoS: c.will.QoS, Retain: c.will.Retain, Will: true})
+		_ = c.message(t, dialect.Publish{Payload: c.will.Payload, QoS: c.will.QoS, Retain: c.will.Retain, Will: true})
 		c.submit()
 	}
 }

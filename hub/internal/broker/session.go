@@ -155,7 +155,7 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 	b.stats.Sessions.Add(-1)
 	tx.Undo(func() {
 		for f, q := range s.filters {
-			tree.Add(f, s, q)
+			_, _ = tree.Add(f, s, q) // was there before
 		}
 		b.sessions[s.Key] = s
 		b.stats.Sessions.Add(1)

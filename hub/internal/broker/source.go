@@ -123,8 +123,8 @@ func (s *source) park() error {
 // was sent. Must be called by the reader.
 func (s *source) finish() {
 	if t, ok := s.tls(); ok {
-		t.SetWriteDeadline(time.Now().Add(time.Second))
-		t.CloseWrite()
+		_ = t.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = t.CloseWrite()
 	}
 	if h, ok := s.nc.(interface{ CloseWrite() error }); ok && h.CloseWrite() == nil {
 		s.nc.SetReadDeadline(time.Now().Add(time.Second))

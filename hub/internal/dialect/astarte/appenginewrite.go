@@ -1,7 +1,6 @@
 package astarte
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -18,7 +17,7 @@ func writePath(c *call) (reply, error) {
 	err = c.change(func(tx *commit.Tx, dev core.Device, i *astartewire.Interface, path string) error {
 		return c.d.setServerValue(tx, dev, i, path, raw)
 	})
-	return success(json.RawMessage(raw)), err
+	return success(raw), err
 }
 
 // deletePath unsets a server-owned property.

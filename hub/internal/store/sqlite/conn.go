@@ -38,7 +38,7 @@ func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*conn, er
 	c := &conn{sq: sq, path: path, idle: map[string][]*sqlite.Stmt{}}
 	for _, p := range pragmas {
 		if err := c.exec("PRAGMA " + p); err != nil {
-			c.close()
+			_ = c.close()
 			return nil, err
 		}
 	}
@@ -51,7 +51,7 @@ func (c *conn) close() error {
 	}
 	for _, list := range c.idle {
 		for _, st := range list {
-			st.Finalize()
+			_ = st.Finalize()
 		}
 	}
 	c.idle = nil

@@ -74,9 +74,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
 			if s.w != nil {
-				s.w.close()
+				_ = s.w.close()
 			}
-			s.unlock()
+			_ = s.unlock()
 		}
 	}()
 	if err := prepareFile(s.path); err != nil {
