@@ -249,3 +249,41 @@ func around(received []*string, i int) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// Drop forgets the last message added: it has certainly not been sent.
+func (s *Stream) Drop() {
+	n := len(s.sent) - 1
+	delete(s.at, s.sent[n].Value)
+	s.sent = s.sent[:n]
+}
+
+// Drop forgets the last change added: it has certainly not been sent.
+func (p *Property) Drop() { p.ops = p.ops[:len(p.ops)-1] }
+
+// Acked returns how many changes have been acknowledged.
+func (p *Property) Acked() int {
+	n := 0
+	for _, op := range p.ops {
+		if op.Acked {
+			n++
+		}
+	}
+	return n
+}
+
+// CheckReceived compares what a device received through its session with what programs have sent. All that was
+// acknowledged must be there, in order, and exactly once if once is set (QoS 2); what was not may be.
+func (s *Stream) CheckReceived(received []string, once bool) []Violation {
+	at := *s
+	at.Where += " (at the device)"
+	at.Once = once
+	if !once {
+		at.sent = make([]*Sent, len(s.sent))
+		for i, m := range s.sent {
+			again := *m
+			again.Times = len(received) // QoS 1: the hub may send it again and again
+			at.sent[i] = &again
+		}
+	}
+	return at.Check(received, len(received))
+}
