@@ -85,10 +85,10 @@ type valueOptions struct {
 	encoding
 }
 
-// valueOptions reads the options of a query for values. Bounds are compared with times in whole milliseconds, as clients
+// parseValueOptions reads the options of a query for values. Bounds are compared with times in whole milliseconds, as clients
 // see them: else "since_after" with the last time of a page would give that sample again.
-func (c *call) valueOptions() (valueOptions, error) {
-	q := query{values: c.r.URL.Query(), errs: fieldErrors{}}
+func parseValueOptions(values url.Values) (valueOptions, error) {
+	q := query{values: values, errs: fieldErrors{}}
 	since, after, to := q.instant("since"), q.instant("since_after"), q.instant("to")
 	limit, down := q.integer("limit"), q.integer("downsample_to")
 	_ = q.boolean("retrieve_metadata") // without effect, as on the platform

@@ -30,7 +30,7 @@ type reading struct {
 
 // read runs fn with the interface that the path names.
 func (c *call) read(fn func(r reading) (reply, error)) (reply, error) {
-	options, err := c.valueOptions()
+	options, err := parseValueOptions(c.r.URL.Query())
 	if err != nil {
 		return reply{}, err
 	}
