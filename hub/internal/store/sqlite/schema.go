@@ -28,7 +28,7 @@ var migrations = []string{schema1}
 //   - wal_autocheckpoint 0: wal.go decides.
 //   - journal_size_limit: gives back what an unusual load made the log grow to.
 func openWriter(path string, walBytes int64) (*conn, error) {
-	return openConn(path, sqlite.OpenReadWrite|sqlite.OpenNoMutex,
+	return openConn(path, sqlite.OpenReadWrite,
 		"page_size = 4096",
 		"journal_mode = WAL",
 		"synchronous = FULL",
@@ -43,7 +43,7 @@ func openWriter(path string, walBytes int64) (*conn, error) {
 
 // openReader opens a connection for views.
 func openReader(path string) (*conn, error) {
-	return openConn(path, sqlite.OpenReadOnly|sqlite.OpenNoMutex,
+	return openConn(path, sqlite.OpenReadOnly,
 		"cache_size = -4096", "temp_store = MEMORY", "trusted_schema = OFF", "query_only = ON")
 }
 

@@ -111,7 +111,7 @@ func (p *pool) end(v *view) {
 	c := v.c
 	c.sq.SetInterrupt(nil)
 	v.cancel(nil)
-	c.begin(nil)
+	c.begin(context.Background())
 	if !c.sq.AutocommitEnabled() {
 		_ = c.exec("ROLLBACK")
 	}

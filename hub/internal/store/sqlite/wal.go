@@ -147,7 +147,7 @@ func (w *wal) dataVersion() (v int64, err error) {
 }
 
 func openCheckpointer(path string) (*conn, error) {
-	c, err := openConn(path, sqlite.OpenReadWrite|sqlite.OpenNoMutex, "synchronous = FULL", "wal_autocheckpoint = 0")
+	c, err := openConn(path, sqlite.OpenReadWrite, "synchronous = FULL", "wal_autocheckpoint = 0")
 	if err == nil {
 		c.sq.SetBusyTimeout(0) // a view in the way is not waited for, because commits would wait as well
 	}
