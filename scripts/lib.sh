@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts: what a machine lacks is installed where that is possible, and remembered where it is not.
 
 missing=() # what could not be run, with the reason
@@ -11,11 +12,13 @@ report_not_run() {
 	done
 }
 
-# need COMMAND PACKAGES tells whether a command is there, after trying to install it from the Debian packages.
-need() { command -v "$1" >/dev/null || { install $2 && command -v "$1" >/dev/null; }; }
+# need COMMAND PACKAGES... tells whether a command is there, after trying to install it from the Debian packages.
+need() {
+	command -v "$1" >/dev/null || { install_packages "${@:2}" && command -v "$1" >/dev/null; }
+}
 
-# install PACKAGES... installs Debian packages, which takes Debian and root.
-install() {
+# install_packages PACKAGES... installs Debian packages, which takes Debian and root.
+install_packages() {
 	command -v apt-get >/dev/null && ((EUID == 0)) || return 1
 	echo "==> installing $*"
 	if [[ -z ${apt_updated:-} ]]; then

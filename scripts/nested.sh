@@ -7,11 +7,11 @@ source scripts/lib.sh
 export FAIRLEAD_BIN=$PWD/bin/fairlead
 case ${1:-} in
 crash)
-	exec env -C conformance/crash go run . -kills "${KILLS:-100}"
+	FAIRLEAD_CRASH_KILLS=${KILLS:-100} exec go test -C conformance -v -count=1 -timeout 60m ./crash
 	;;
 bench)
 	need mosquitto mosquitto || { echo "bench: NOT RUN: there is no mosquitto to compare with" >&2; exit 3; }
-	exec env -C bench go run .
+	exec bench/run
 	;;
 *)
 	echo "usage: scripts/nested.sh crash|bench" >&2

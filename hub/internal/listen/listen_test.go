@@ -148,7 +148,7 @@ func inChild(t *testing.T, names string, files []*os.File) string {
 // TestChild is the other half of [TestInherited].
 func TestChild(t *testing.T) {
 	if os.Getenv("FAIRLEAD_LISTEN_CHILD") == "" {
-		t.Skip("only as the child of TestInherited")
+		return // nobody's child
 	}
 	ls, err := Inherited()
 	if err != nil {
