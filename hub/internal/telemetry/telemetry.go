@@ -14,6 +14,9 @@ import (
 const (
 	// MaxSamples is the most samples that one [Range] returns.
 	MaxSamples = 10_000
+	// MaxBytes is how many bytes of values one [Range] returns at most, but for the last sample: 10,000 strings of the
+	// size that a device may send would be 640 MB.
+	MaxBytes = 16 << 20
 	// MaxPoints is the most samples that one [Points] looks at: enough for a day at five a second, 16 MB.
 	MaxPoints = 500_000
 )
@@ -24,18 +27,21 @@ type Reader interface {
 	Samples(s *core.Series, r core.Range) iter.Seq2[core.Sample, error]
 }
 
-// Range returns samples of a series in the order that r asks for: at most r.Limit, and never more than [MaxSamples].
+// Range returns samples of a series in the order that r asks for: at most r.Limit, and never more than [MaxSamples] or
+// [MaxBytes].
 // Note that a limit of 0 is "no limit of the caller's".
 func Range(st Reader, s *core.Series, r core.Range) ([]core.Sample, error) {
 	if r.Limit <= 0 || r.Limit > MaxSamples {
 		r.Limit = MaxSamples
 	}
 	var out []core.Sample
+	size := 0
 	for sample, err := range st.Samples(s, r) {
 		if err != nil {
 			return nil, fmt.Errorf("read samples of device %d, %q: %w", s.Device, s.Channel, err)
 		}
-		if out = append(out, sample); len(out) == r.Limit {
+		size += len(sample.Value)
+		if out = append(out, sample); len(out) == r.Limit || size > MaxBytes {
 			break
 		}
 	}

@@ -167,3 +167,21 @@ func TestReadErrors(t *testing.T) {
 		t.Errorf("got %v and %v, want %v", err, err2, core.ErrStorage)
 	}
 }
+
+// large yields samples of a megabyte without end.
+type large struct{}
+
+func (large) Samples(*core.Series, core.Range) iter.Seq2[core.Sample, error] {
+	v := make(core.Value, 1<<20)
+	return func(yield func(core.Sample, error) bool) {
+		for yield(core.Sample{Value: v}, nil) {
+		}
+	}
+}
+
+func TestRangeIsBoundedInBytes(t *testing.T) {
+	got, err := telemetry.Range(large{}, &core.Series{}, core.Range{})
+	if err != nil || len(got) != telemetry.MaxBytes>>20+1 {
+		t.Errorf("got %d samples of 1 MiB (%v), want %d", len(got), err, telemetry.MaxBytes>>20+1)
+	}
+}

@@ -18,7 +18,8 @@ const isoTime = "2006-01-02T15:04:05.000Z"
 
 const (
 	defaultListLimit = 1_000
-	maxListLimit     = 10_000 // ours: bounds the memory of one reply
+	maxListLimit     = 10_000 // ours, as the next: bounds the memory of one reply
+	maxListDeclared  = 50_000 // interfaces on a page with details; one device can declare thousands
 )
 
 func deviceStats(c *call) (reply, error) {
@@ -58,17 +59,23 @@ func listDevices(c *call) (reply, error) {
 	err := c.view(func(rd store.Reader) error {
 		devices, err := rd.Devices(c.realm.Name, dialectName, after, size)
 		data = make([]any, 0, len(devices))
+		declared := 0
 		for _, dev := range devices {
-			var item any = dev.ID
-			if details {
-				if item, err = deviceObject(rd, dev); err != nil {
-					return err
-				}
+			if !details {
+				data = append(data, dev.ID)
+				continue
 			}
-			data = append(data, item)
+			obj, err := deviceObject(rd, dev)
+			if err != nil {
+				return err
+			}
+			data = append(data, obj)
+			if declared += len(obj.Introspection) + len(obj.PreviousInterfaces); declared > maxListDeclared {
+				break
+			}
 		}
-		if full = len(devices) == size; full {
-			after = devices[len(devices)-1].Num
+		if full = len(data) == size || len(data) < len(devices); full {
+			after = devices[len(data)-1].Num
 		}
 		return err
 	})
@@ -171,7 +178,7 @@ type previousJSON struct {
 }
 
 // deviceObject reads what AppEngine shows of a device.
-func deviceObject(rd store.Reader, dev core.Device) (any, error) {
+func deviceObject(rd store.Reader, dev core.Device) (*deviceJSON, error) {
 	e, err := rd.Enrolment(dev.Num)
 	if err != nil && !errors.Is(err, core.ErrNotFound) {
 		return nil, err
@@ -192,7 +199,7 @@ func deviceObject(rd store.Reader, dev core.Device) (any, error) {
 		c := counts[versioned(name, major)]
 		return introspectionJSON{Major: major, Minor: minor, Msgs: c.Messages, Bytes: c.Bytes}
 	}
-	obj := deviceJSON{
+	obj := &deviceJSON{
 		ID: dev.ID, Connected: dev.Connected, Introspection: map[string]introspectionJSON{},
 		ReceivedMsgs: counts[""].Messages, ReceivedBytes: counts[""].Bytes,
 		LastConnection: timeOrNull(dev.LastConnected), LastDisconnection: timeOrNull(dev.LastDisconnected),

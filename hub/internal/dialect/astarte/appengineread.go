@@ -17,7 +17,7 @@ var (
 	errPathNotFound = failure(http.StatusNotFound, "Path not found")
 )
 
-// maxPaths bounds the series of one interface that a snapshot shows.
+// maxPaths bounds the series of one interface that a snapshot shows; telemetry.MaxBytes bounds their values.
 const maxPaths = 10_000
 
 // A reading is a query for the data of one interface of one device.
@@ -151,6 +151,7 @@ func (r reading) latest() (reply, error) {
 		return reply{}, err
 	}
 	out := tree{}
+	size := 0
 	for _, s := range all {
 		path := r.pathOf(s)
 		m, err := r.iface.Resolve(path)
@@ -173,6 +174,9 @@ func (r reading) latest() (reply, error) {
 			"timestamp":           r.options.timestamp(last.At),
 			"reception_timestamp": r.options.timestamp(last.Received),
 		})
+		if size += len(last.Value); size > telemetry.MaxBytes {
+			break
+		}
 	}
 	return success(out), nil
 }
@@ -185,46 +189,56 @@ func (r reading) objects() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if len(all) == 1 {
+		return r.onlyObject(all[0])
+	}
 	out := tree{}
+	size := 0
 	for _, s := range all {
 		path := r.pathOf(s)
 		o, err := r.iface.ResolveObject(path)
 		if err != nil {
 			continue
 		}
-		if path == "/" || path == "" { // endpoints of one level: there is only this path
-			rep, err := r.objectSeries(o, s)
-			if errors.Is(err, errPathNotFound) {
-				return success(tree{}), nil
-			}
-			return rep, err
+		last, found, err := telemetry.Last(r.rd, s)
+		if err != nil {
+			return reply{}, err
 		}
-		var leaf any
-		if len(all) == 1 {
-			structured := r
-			structured.options.format, structured.options.downsampleTo = formatStructured, 0
-			rep, err := structured.objectSeries(o, s)
-			if errors.Is(err, errPathNotFound) {
-				break
-			}
-			if err != nil {
-				return reply{}, err
-			}
-			leaf = rep.data
-		} else {
-			last, found, err := telemetry.Last(r.rd, s)
-			if err != nil {
-				return reply{}, err
-			}
-			if !found {
-				continue
-			}
-			if leaf, err = r.objectRow(o, last); err != nil {
-				return reply{}, err
-			}
+		if !found {
+			continue
+		}
+		leaf, err := r.objectRow(o, last)
+		if err != nil {
+			return reply{}, err
 		}
 		out.add(path, leaf)
+		if size += len(last.Value); size > telemetry.MaxBytes {
+			break
+		}
 	}
+	return success(out), nil
+}
+
+// onlyObject returns the snapshot of an object datastream with one path: the list of its samples below that path, or
+// alone where the endpoints have one level.
+func (r reading) onlyObject(s *core.Series) (reply, error) {
+	path := r.pathOf(s)
+	o, err := r.iface.ResolveObject(path)
+	if err != nil {
+		return success(tree{}), nil
+	}
+	if path != "/" {
+		r.options.format, r.options.downsampleTo = formatStructured, 0 // there is no place for a head or for columns
+	}
+	rep, err := r.objectSeries(o, s)
+	if errors.Is(err, errPathNotFound) {
+		return success(tree{}), nil
+	}
+	if err != nil || path == "/" {
+		return rep, err
+	}
+	out := tree{}
+	out.add(path, rep.data)
 	return success(out), nil
 }
 
