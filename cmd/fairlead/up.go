@@ -83,15 +83,14 @@ func up(cmd *cobra.Command, f upFlags) error {
 	if err != nil {
 		return fmt.Errorf("up: %w", err)
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // from now on a signal does what it does to other programs
-
-	// The guide is printed while the hub runs; both have ended when this function returns.
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	// What is started here has ended when this function returns.
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	done := make(chan struct{})
 	defer close(done)
+	wg.Go(func() { stopOnSignal(cancel, done, log) })
 	wg.Go(func() {
 		select {
 		case <-h.Ready():
@@ -106,6 +105,27 @@ func up(cmd *cobra.Command, f upFlags) error {
 		return fmt.Errorf("up: %w", err)
 	}
 	return nil
+}
+
+// stopOnSignal cancels at the first signal and ends the process at the second one, until done is closed. It does not leave
+// the second one to the system's default, because a shell may have told the process to ignore it.
+func stopOnSignal(cancel context.CancelFunc, done <-chan struct{}, log *slog.Logger) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	for n := 1; ; n++ {
+		select {
+		case <-done:
+			return
+		case s := <-signals:
+			if n > 1 {
+				log.Warn("stopped at once", "signal", s)
+				os.Exit(1)
+			}
+			log.Info("stopping; a second signal stops at once", "signal", s)
+			cancel()
+		}
+	}
 }
 
 // port is a flag: a number or "any". Zero is the default of the hub.
