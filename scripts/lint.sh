@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# go vet and golangci-lint over the module. The linter is installed into .cache/bin in the version below if it is not there.
+# go vet, go mod tidy and golangci-lint over the modules. The linter is installed into .cache/bin in the version below if it is not there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,5 +22,7 @@ go vet ./...
 GOOS=windows go vet ./cmd/... ./hub/internal/datadir # the parts that differ, as far as a compiler can tell
 linter=$PWD/$linter
 for module in . conformance bench; do
-	[[ -f $module/go.mod ]] && (cd "$module" && echo "lint: $module" && "$linter" run ./...)
+	[[ -f $module/go.mod ]] || continue
+	echo "lint: $module"
+	(cd "$module" && go mod tidy -diff && "$linter" run ./...)
 done
