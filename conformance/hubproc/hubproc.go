@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,6 +60,7 @@ type Hub struct {
 	LogFile             string // what all processes print
 	MQTTPort, HTTPSPort int
 	Env                 []string // added to the environment of the processes
+	Wrap                []string // a command that runs the binary, in the same process: a tracer for instance
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -108,8 +110,9 @@ func (h *Hub) Start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(h.Binary, "up", "--data-dir", h.DataDir, "--listen", "127.0.0.1",
+	line := append(slices.Clone(h.Wrap), h.Binary, "up", "--data-dir", h.DataDir, "--listen", "127.0.0.1",
 		"--https-port", strconv.Itoa(h.HTTPSPort), "--mqtt-port", strconv.Itoa(h.MQTTPort))
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "LISTEN_") { // sockets that were meant for us are not the hub's
