@@ -51,11 +51,11 @@ func Status(err error) int {
 
 // A Realm is one realm of a platform, with the rights of its private key. It is safe for concurrent use.
 type Realm struct {
-	Name                              string
+	Name                                string
 	pairing, appEngine, realmManagement string
-	token                             string
-	roots                             *x509.CertPool
-	http                              *http.Client
+	token                               string
+	roots                               *x509.CertPool
+	http                                *http.Client
 }
 
 // New returns the realm that the variables describe (those of `fairlead env astarte`).
