@@ -4,15 +4,15 @@ import "github.com/fairlead-iot/fairlead/hub/internal/core"
 
 // An Owner hands in batches and learns what became of them.
 type Owner interface {
-	// Committed is called once for each batch, on the committer's goroutine and in the order of submission, after
-	// everything in the batch is on disk (err nil) or none of it is (err core.ErrStorage, core.ErrStopping). Only now
+	// Committed is called once for each batch, on the committer's goroutine and in the order of submission, after the
+	// done functions of all operations in the same transaction and before its [Tx.After] functions. Then everything in the batch is on disk (err nil) or none of it is (err core.ErrStorage). Only now
 	// may an acknowledgement leave. It must not block, and the batch is not to be used after it returns.
 	Committed(b *Batch, err error)
 }
 
 // A Batch is what some packets of one connection ask for: samples and counts, which cannot fail, and operations with
 // rules of their own. All of it is committed together or not at all, except that an operation of [Batch.Do] that
-// refuses is undone alone.
+// refuses is undone alone. A batch is used by one goroutine at a time; while it is submitted that is the committer's.
 type Batch struct {
 	Owner Owner
 	// Reply is what the owner will send once the batch is on disk: the acknowledgements of its packets.
@@ -75,7 +75,8 @@ func (b *Batch) Count(n core.DeviceNum, scope string, messages, bytes int64) {
 
 // Do adds an operation. It runs inside the transaction on the committer's goroutine, after the samples of the batch and
 // in the order of the calls, so it must not block or do I/O of its own. When it returns an error everything it did is
-// undone, and only that. done, which may be nil, is called like [Owner.Committed] with that error, or nil after the commit.
+// undone, and only that; so too when it panics, which is logged. done, which may be nil, is called on the same goroutine
+// with that error, with nil after the commit, or with core.ErrStorage when nothing was committed.
 func (b *Batch) Do(do func(*Tx) error, done func(error)) {
 	b.ops = append(b.ops, op{do, done})
 	b.size += 256
@@ -85,22 +86,32 @@ func (b *Batch) Do(do func(*Tx) error, done func(error)) {
 // for the disk has to stay bounded.
 func (b *Batch) Hold(bytes int) { b.size += bytes }
 
+// weight is the size of the batch as far as the time for writing it goes: rows cost more than their bytes.
+func (b *Batch) weight() int {
+	const row, operation = 512, 2048
+	return b.size + row*(len(b.blocks)+len(b.counts)) + operation*len(b.ops)
+}
+
 // Size estimates the memory that the batch holds, in bytes.
 func (b *Batch) Size() int { return b.size + len(b.Reply) }
 
 // Empty reports whether the batch changes nothing; a Reply may be in it.
 func (b *Batch) Empty() bool { return len(b.blocks) == 0 && len(b.counts) == 0 && len(b.ops) == 0 }
 
-// Reset empties the batch for reuse, keeping its memory unless that has grown large.
+// Reset empties the batch for reuse, its Owner too, keeping its memory unless that has grown large.
 func (b *Batch) Reset() {
 	const keep = 64 << 10
-	if b.size > keep || len(b.Reply) > keep {
+	held := cap(b.Reply)
+	for i := range b.blocks[:cap(b.blocks)] {
+		k := &b.blocks[:cap(b.blocks)][i]
+		k.Reset() // lets go of the series
+		held += cap(k.Data)
+	}
+	if held > keep {
 		*b = Batch{}
 		return
 	}
+	clear(b.counts)
 	clear(b.ops)
-	for i := range b.blocks {
-		b.blocks[i].Reset() // lets go of the series
-	}
 	*b = Batch{Reply: b.Reply[:0], blocks: b.blocks[:0], counts: b.counts[:0], ops: b.ops[:0]}
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,11 @@ type Config struct {
 	// Notify is called for each event inside the transaction that emits it, so that the messages it causes are
 	// committed together with it. An error undoes the operation that emitted the event. nil: nobody is told.
 	Notify func(*Tx, core.Event) error
-	// MaxQueuedBytes bounds what waits for the next transaction; submitters wait while it is exceeded. 0: 32 MiB.
+	// MaxQueuedBytes bounds what waits for a transaction; submitters wait while it is exceeded. 0: 32 MiB.
 	MaxQueuedBytes int
+	// MaxTransactionBytes bounds what goes into one transaction, so that nobody waits long for one that has begun; see
+	// [Batch] for what counts. A single batch may be larger. 0: 4 MiB.
+	MaxTransactionBytes int
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -43,16 +47,20 @@ type Committer struct {
 	queue    []*Batch
 	bytes    int
 	stopping bool
+	probe    bool // it is time to see whether the disk is well again
 
-	spare []*Batch // the slice that the queue used before
+	taken []*Batch // of the running transaction; only Run
 	stats Stats
 	down  atomic.Bool
 }
 
-// Stats counts what a [Committer] has done.
+// Stats counts what a [Committer] has done: transactions on disk, the batches in them, and transactions that failed.
 type Stats struct {
 	Commits, Batches, Failures atomic.Int64
 }
+
+// probeInterval is how often a failing disk is tried when nobody else writes.
+const probeInterval = time.Second
 
 // New returns a Committer; nothing is committed before [Committer.Run].
 func New(cfg Config) *Committer {
@@ -61,6 +69,9 @@ func New(cfg Config) *Committer {
 	}
 	if cfg.MaxQueuedBytes == 0 {
 		cfg.MaxQueuedBytes = 32 << 20
+	}
+	if cfg.MaxTransactionBytes == 0 {
+		cfg.MaxTransactionBytes = 4 << 20
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -73,43 +84,56 @@ func New(cfg Config) *Committer {
 // Stats returns the counters, which go on changing.
 func (c *Committer) Stats() *Stats { return &c.stats }
 
-// Healthy reports whether the last commit succeeded.
+// Healthy reports whether the disk accepted the last transaction. While it does not, and nobody else writes, Run tries
+// again each second, so that this becomes true by itself.
 func (c *Committer) Healthy() bool { return !c.down.Load() }
 
-// Submit hands a batch in, and waits while too much is queued. After core.ErrStopping the batch is still the caller's
-// and its owner is not called.
-func (c *Committer) Submit(b *Batch) error {
+// Submit hands a batch in, and waits while too much is queued. After an error, which is core.ErrStopping, the batch is
+// still the caller's and its owner is not called. It must not be called from what runs on the committer's goroutine:
+// operations, their done functions, [Owner.Committed] and [Tx.After] would wait for themselves.
+func (c *Committer) Submit(b *Batch) error { return c.submit(context.Background(), b) }
+
+func (c *Committer) submit(ctx context.Context, b *Batch) error {
 	c.mu.Lock()
-	for c.bytes > c.cfg.MaxQueuedBytes && !c.stopping {
+	defer c.mu.Unlock()
+	if c.bytes > c.cfg.MaxQueuedBytes && ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() {
+			c.mu.Lock() // so that it does not come between the check and the wait below
+			defer c.mu.Unlock()
+			c.room.Broadcast()
+		})()
+	}
+	for c.bytes > c.cfg.MaxQueuedBytes && !c.stopping && ctx.Err() == nil {
 		c.room.Wait()
 	}
 	if c.stopping {
-		c.mu.Unlock()
 		return fmt.Errorf("commit: %w", core.ErrStopping)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("commit: nothing was changed: %w", err)
 	}
 	c.queue = append(c.queue, b)
 	c.bytes += b.Size()
 	if len(c.queue) == 1 {
 		c.work.Signal()
 	}
-	c.mu.Unlock()
 	return nil
 }
 
-// Do commits one operation and returns its error, or nil when it is on disk. When ctx ends first the outcome is not
-// known to the caller: the operation may still be committed.
+// Do commits one operation and returns its error, or nil when it is on disk. When ctx ends while the operation waits or
+// runs, its outcome is not known to the caller: it may still be committed. See [Committer.Submit] for where not to call it.
 func (c *Committer) Do(ctx context.Context, do func(*Tx) error) error {
 	w := &waiter{done: make(chan error, 1)}
 	w.batch.Owner = w
 	w.batch.Do(do, func(err error) { w.err = err })
-	if err := c.Submit(&w.batch); err != nil {
+	if err := c.submit(ctx, &w.batch); err != nil {
 		return err
 	}
 	select {
 	case err := <-w.done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("commit: not known whether it is done: %w", ctx.Err())
 	}
 }
 
@@ -127,7 +151,7 @@ func (w *waiter) Committed(_ *Batch, err error) {
 	w.done <- err
 }
 
-// Run commits until ctx ends, then finishes what was submitted and returns. What is submitted later is refused.
+// Run commits until ctx ends, then finishes what was submitted and returns nil. What is submitted later is refused.
 func (c *Committer) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		c.mu.Lock()
@@ -139,39 +163,62 @@ func (c *Committer) Run(ctx context.Context) error {
 	defer stop()
 	for {
 		c.mu.Lock()
-		for len(c.queue) == 0 && !c.stopping {
+		for len(c.queue) == 0 && !c.stopping && !c.probe {
 			c.work.Wait()
 		}
-		if len(c.queue) == 0 {
+		if len(c.queue) == 0 && c.stopping {
 			c.mu.Unlock()
 			return nil
 		}
-		batches := c.queue
-		c.queue, c.bytes = c.spare[:0], 0
+		c.take()
+		c.probe = false
 		c.mu.Unlock()
 		c.room.Broadcast()
-		c.commit(batches)
-		clear(batches)
-		c.spare = batches
+		if len(c.taken) > 0 {
+			c.commit(c.taken)
+			clear(c.taken) // the batches have gone back to their owners
+		} else if c.down.Load() {
+			c.report(c.cfg.Store.Update(probe))
+		}
 	}
+}
+
+// take moves from the queue what the next transaction may hold; c.mu is held.
+func (c *Committer) take() {
+	c.taken = c.taken[:0]
+	weight := 0
+	for _, b := range c.queue {
+		if weight += b.weight(); weight > c.cfg.MaxTransactionBytes && len(c.taken) > 0 {
+			break
+		}
+		c.taken = append(c.taken, b)
+		c.bytes -= b.Size()
+	}
+	n := copy(c.queue, c.queue[len(c.taken):])
+	clear(c.queue[n:])
+	c.queue = c.queue[:n]
+}
+
+// probe writes, because a full disk has no objection to an empty transaction. No dialect has the name "".
+func probe(tx store.Tx) error {
+	return tx.PutRecord("", "", "commit/probe", time.Now().UTC().AppendFormat(nil, time.RFC3339Nano))
 }
 
 // commit writes the batches in one transaction and tells their owners.
 func (c *Committer) commit(batches []*Batch) {
 	tx := &Tx{committer: c, now: c.cfg.Now()}
 	var results []error // of the operations, in order
-	changes := false
-	for _, b := range batches {
-		changes = changes || !b.Empty()
-	}
 	var err error
-	if changes {
+	if slices.ContainsFunc(batches, func(b *Batch) bool { return !b.Empty() }) {
 		err = c.cfg.Store.Update(func(st store.Tx) error {
 			tx.Tx = st
 			results, err = tx.apply(batches)
 			return err
 		})
 		c.report(err)
+		if err == nil {
+			c.stats.Batches.Add(int64(len(batches)))
+		}
 	}
 	if err != nil {
 		tx.rollback(0)
@@ -213,6 +260,12 @@ func (c *Committer) report(err error) {
 		return
 	}
 	c.stats.Failures.Add(1)
+	time.AfterFunc(probeInterval, func() {
+		c.mu.Lock()
+		c.probe = true
+		c.mu.Unlock()
+		c.work.Signal()
+	})
 	if !c.down.Swap(true) {
 		c.cfg.Logger.Error("storage refuses writes; clients are refused until it recovers", "err", err)
 	}

@@ -2,6 +2,8 @@ package commit
 
 import (
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -46,7 +48,6 @@ func (tx *Tx) Emit(e core.Event) error {
 
 // apply writes all batches and returns the results of their operations in order. An error is the disk's.
 func (tx *Tx) apply(batches []*Batch) (results []error, err error) {
-	tx.committer.stats.Batches.Add(int64(len(batches)))
 	for _, b := range batches {
 		for i := range b.blocks {
 			if err := tx.AppendBlock(&b.blocks[i]); err != nil {
@@ -73,22 +74,34 @@ func (tx *Tx) apply(batches []*Batch) (results []error, err error) {
 func (tx *Tx) run(o op) (res, err error) {
 	after, undo := len(tx.after), len(tx.undo)
 	err = tx.Savepoint(func() error {
-		res = o.do(tx)
+		res = tx.guard(o.do)
 		return res
 	})
-	if res == nil {
-		return nil, err // not even the savepoint could be written
+	if err == nil {
+		return nil, nil
 	}
 	tx.rollback(undo)
 	clear(tx.after[after:])
 	tx.after = tx.after[:after]
+	// A savepoint that returns anything but the operation's error could not be made, kept or undone.
+	if res == nil || isStorage(err) || !errors.Is(err, res) {
+		return nil, err
+	}
 	if isStorage(res) {
 		return nil, res
 	}
-	if isStorage(err) {
-		return nil, err
-	}
 	return res, nil
+}
+
+// guard turns a panic of one operation into its error, so that one client's input cannot stop the hub for all.
+func (tx *Tx) guard(do func(*Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("commit: operation panicked: %v", p)
+			tx.committer.cfg.Logger.Error("operation panicked; it was undone", "err", err, "stack", string(debug.Stack()))
+		}
+	}()
+	return do(tx)
 }
 
 // rollback undoes what was done in memory since there were from functions.
