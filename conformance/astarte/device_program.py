@@ -121,8 +121,12 @@ class Program:
     def do_outstanding(self) -> list[dict]:
         return self.outstanding()
 
-    def do_start_load(self, targets: list[list[str]], interval: float, first: int = 1) -> None:
-        """Send first, first+1, first+2, ... to every target, as (interface, path), until it is stopped."""
+    def do_start_load(self, targets: list[list], interval: float, first: int = 1) -> None:
+        """Send first, first+1, first+2, ... to every target until it is stopped.
+
+        A target is (interface, path), or (interface, path, n) to send only every n-th value there: the SDK writes each
+        property into its own database first, which would otherwise set the pace of everything.
+        """
         self.accepted = []
         self.loading = True
         self.load = threading.Thread(target=self.run_load, args=(targets, interval, first), daemon=True)
@@ -130,8 +134,8 @@ class Program:
 
     def run_load(self, targets: list[list[str]], interval: float, value: int) -> None:
         while self.loading:
-            for interface, path in targets:
-                while self.loading:
+            for interface, path, *every in targets:
+                while self.loading and not (every and value % every[0]):
                     try:
                         self.device.send(interface, path, value)
                         break

@@ -63,7 +63,7 @@ def start_program(devices, realm, identity, interfaces):
 def round_of_load(hub, realm, device, interfaces, first, device_dies_first):
     """Load hub and device, kill both, and return the writers."""
     data, props = interfaces.name("DeviceQos"), interfaces.name("DeviceProperties")
-    targets = [[data, "/guaranteed"], [data, "/unique"], [props, "/longinteger_endpoint"]]
+    targets = [[data, "/guaranteed"], [data, "/unique"], [props, "/longinteger_endpoint", 10]]
     device.do("start_load", targets=targets, interval=0.001, first=first)
     writers = [
         Writer(realm, realm.at(device.id, interfaces.name(name), "/longinteger_endpoint"), first)
@@ -72,6 +72,7 @@ def round_of_load(hub, realm, device, interfaces, first, device_dies_first):
     waiting.until(
         lambda: len(device.acknowledged(data, "/unique")) >= 100 and all(len(w.answered) >= 20 for w in writers),
         "the load to be under way",
+        timeout=60,
     )
     for victim in (device, hub) if device_dies_first else (hub, device):
         victim.kill()

@@ -39,7 +39,7 @@ def restart_under_load(hub, devices, interfaces, restart, times=1):
     realm, name = hub.realm(), interfaces.name("DeviceQos")
     device = devices.connected(realm, interfaces["DeviceQos"], interfaces["ServerProperties"])
     device.do("start_load", targets=[[name, "/guaranteed"], [name, "/unique"]], interval=0.003)
-    waiting.until(lambda: len(device.acknowledged(name, "/unique")) >= 50, "the load to be under way")
+    waiting.until(lambda: len(device.acknowledged(name, "/unique")) >= 50, "the load to be under way", BACK)
     start = device.mark()
     for _ in range(times):
         mark = device.mark()
@@ -47,7 +47,7 @@ def restart_under_load(hub, devices, interfaces, restart, times=1):
         device.wait("disconnected", mark, rc=7)
         device.wait("connected", mark, BACK)
     before = len(device.acknowledged(name, "/unique"))
-    waiting.until(lambda: len(device.acknowledged(name, "/unique")) >= before + 50, "the load to go on")
+    waiting.until(lambda: len(device.acknowledged(name, "/unique")) >= before + 50, "the load to go on", BACK)
     accepted = device.do("stop_load")
     device.settle(BACK)
     device.assert_alive()
