@@ -42,7 +42,6 @@ type device struct {
 	hello []byte
 	seq   uint64 // of the last message
 	msgs  int64  // that the hub has to have counted, introspections included
-	since time.Time
 }
 
 func openDevices(ctx context.Context, hub *hubproc.Hub) (*devices, error) {

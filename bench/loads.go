@@ -116,9 +116,9 @@ func (b *bench) once(ctx context.Context, k loadKind, server string, devs []*dev
 	}
 	started, after := time.Now(), devs[0].seq
 	m := &meter{pid: pid}
-	m.profile(b, k, server)
+	profiled := b.profile(k, server)
 	lr, err := load.Run(ctx, pubs, b.warm, b.options.measure, b.most, m.begin, m.end)
-	m.profiled()
+	profiled()
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,6 @@ type meter struct {
 	pid       int
 	cpu, self time.Duration
 	all       machine.Usage
-	profiling bool
 	err       error
 }
 
@@ -196,23 +195,23 @@ func (m *meter) end() {
 	m.all = machine.Usage{Busy: all.Busy - m.all.Busy, Stolen: all.Stolen - m.all.Stolen, All: all.All - m.all.All}
 }
 
-// profile starts a processor profile of the hub; the one of the last round stays.
-func (m *meter) profile(b *bench, k loadKind, server string) {
+// profile starts a processor profile of the hub, and returns what ends it; that of the last round remains.
+func (b *bench) profile(k loadKind, server string) (end func()) {
 	if b.options.profile == "" || server != fairlead {
-		return
+		return func() {}
 	}
-	m.profiling = true
-	_ = os.Rename(b.profileFile(), filepath.Join(b.options.profile, k.Name+".pprof")) // of the round before; none at first
-	_ = syscall.Kill(m.pid, syscall.SIGUSR1)
+	pid := b.hub.PID()
+	_ = syscall.Kill(pid, syscall.SIGUSR1)
+	return func() {
+		_ = syscall.Kill(pid, syscall.SIGUSR2)
+		// The file may still be open; that does not keep it from being renamed.
+		if err := os.Rename(b.profileFile(), filepath.Join(b.options.profile, k.Name+".pprof")); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: profile:", err)
+		}
+	}
 }
 
 func (b *bench) profileFile() string { return filepath.Join(b.options.profile, "current.pprof") }
-
-func (m *meter) profiled() {
-	if m.profiling {
-		_ = syscall.Kill(m.pid, syscall.SIGUSR2)
-	}
-}
 
 func (m *meter) result(server string, lr *load.Result, suite string) *runResult {
 	millions := float64(lr.Messages) / 1e6

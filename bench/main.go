@@ -157,10 +157,18 @@ func start(ctx context.Context, o options, dir string) (_ *bench, err error) {
 			b.stop()
 		}
 	}()
-	if b.binary == "" || b.profile != "" {
+	if b.options.profile != "" {
+		if b.options.profile, err = filepath.Abs(b.options.profile); err != nil {
+			return nil, err
+		}
+		if err := os.MkdirAll(b.options.profile, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if b.binary == "" || b.options.profile != "" {
 		b.binary = filepath.Join(dir, "fairlead")
 		fmt.Println("building the hub …")
-		if err := build(ctx, b.binary, dir, o.profile != ""); err != nil {
+		if err := build(ctx, b.binary, dir, b.options.profile != ""); err != nil {
 			return nil, err
 		}
 	} else if b.binary, err = filepath.Abs(b.binary); err != nil {
@@ -175,6 +183,9 @@ func start(ctx context.Context, o options, dir string) (_ *bench, err error) {
 	}
 	if b.hub, err = hubproc.New(b.binary, dir); err != nil {
 		return nil, err
+	}
+	if b.options.profile != "" {
+		b.hub.Env = []string{"FAIRLEAD_BENCH_PROFILE=" + b.profileFile()}
 	}
 	if err := b.hub.Start(); err != nil {
 		return nil, err

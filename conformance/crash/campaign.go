@@ -259,6 +259,9 @@ func (c *campaign) kill(lf *life) error {
 		c.report(Broken, "hub", "%v", err)
 		return err
 	}
+	if c.realm != nil {
+		c.realm.CloseIdle() // a request on a connection to the dead hub would get no answer, and look like a fault of the new one
+	}
 	if c.Sabotage != nil {
 		return c.Sabotage()
 	}
