@@ -21,8 +21,10 @@ fi
 go vet ./...
 GOOS=windows go vet ./cmd/... ./hub/internal/datadir # the parts that differ, as far as a compiler can tell
 linter=$PWD/$linter
+status=0
 for module in . conformance bench; do
 	[[ -f $module/go.mod ]] || continue
 	echo "lint: $module"
-	(cd "$module" && go mod tidy -diff && "$linter" run ./...)
+	(cd "$module" && go mod tidy -diff && "$linter" run ./...) || status=1
 done
+exit "$status"

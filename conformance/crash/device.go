@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -126,7 +127,7 @@ func (d *device) connected(ctx context.Context, lf *life, work func(context.Cont
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(d.read(l, lf)) })
 	err = work(ctx)
-	if cause := context.Cause(ctx); err == nil && ctx.Err() != nil && cause != context.Canceled && cause != context.DeadlineExceeded {
+	if cause := context.Cause(ctx); err == nil && ctx.Err() != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		err = cause // the reader's
 	}
 	if err == nil {
