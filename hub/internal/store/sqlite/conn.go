@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -251,7 +250,7 @@ func (c *conn) wrap(what string, err error) error {
 
 // explain adds advice to the failures of opening.
 func explain(err error, path string) error {
-	switch sqlite.ErrCode(errors.Unwrap(err)).ToPrimary() {
+	switch sqlite.ErrCode(err).ToPrimary() {
 	case sqlite.ResultNotADB, sqlite.ResultCorrupt:
 		return fmt.Errorf("sqlite: %w (%v)", foreign(path), err)
 	}

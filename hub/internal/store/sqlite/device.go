@@ -59,7 +59,7 @@ func (r *reader) CountDevices(t core.TenantID, dialect string) (total, connected
 		return 0, 0, err
 	}
 	_, err = r.c.one(func(r row) { connected = r.ColumnInt(0) },
-		"SELECT count(*) FROM devices INDEXED BY devices_connected "+where+" AND connected", args...)
+		"SELECT count(*) FROM devices INDEXED BY devices_connected "+where+" AND connected = 1", args...)
 	return total, connected, err
 }
 

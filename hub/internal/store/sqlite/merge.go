@@ -21,6 +21,8 @@ func (k key) compare(o key) int {
 	return cmp.Or(cmp.Compare(k.at, o.at), cmp.Compare(k.block, o.block), cmp.Compare(k.index, o.index))
 }
 
+var lowest = key{math.MinInt64, math.MinInt64, math.MinInt64}
+
 type pending struct {
 	key
 	sample core.Sample
@@ -56,7 +58,7 @@ func (r *reader) Samples(s *core.Series, rng core.Range) iter.Seq2[core.Sample, 
 		}
 		m := merge{
 			r: r, num: num, span: span, since: math.MinInt64, to: math.MaxInt64, left: math.MaxInt,
-			backwards: rng.Backwards, yield: yield, from: key{math.MinInt64, math.MinInt64, math.MinInt64},
+			backwards: rng.Backwards, yield: yield, from: lowest,
 		}
 		if !rng.Since.IsZero() {
 			m.since = ceilMicro(rng.Since.UnixMicro(), rng.Since.Nanosecond())

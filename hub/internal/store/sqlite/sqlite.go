@@ -30,6 +30,8 @@ type Config struct {
 	// WALBytes is the size of the write-ahead log beyond which commits help to empty it. 0: 16 MiB. See wal.go.
 	WALBytes int64
 	Logger   *slog.Logger // nil: discard
+
+	viewPatience time.Duration // for tests; 0: the constant of that name
 }
 
 // Store is an open database. Its methods may be called from any goroutine.
@@ -58,6 +60,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.Readers == 0 {
 		cfg.Readers = max(4, 2*runtime.GOMAXPROCS(0))
 	}
+	if cfg.viewPatience == 0 {
+		cfg.viewPatience = viewPatience
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -82,13 +87,17 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err := prepareFile(s.path); err != nil {
 		return nil, err
 	}
+	version, err := inspect(s.path, len(migrations))
+	if err != nil {
+		return nil, explain(err, s.path)
+	}
 	if s.w, err = openWriter(s.path, cfg.WALBytes); err != nil {
 		return nil, explain(err, s.path)
 	}
-	if err := migrate(ctx, s.w, migrations); err != nil {
+	if err := migrate(ctx, s.w, version, migrations); err != nil {
 		return nil, explain(err, s.path)
 	}
-	s.tx = tx{reader: reader{c: s.w}, spans: map[int64]int64{}, deleted: map[int64]struct{}{}}
+	s.tx = tx{reader: reader{c: over}, spans: map[int64]int64{}, deleted: map[int64]struct{}{}}
 	s.pool = newPool(s.path, cfg.Readers)
 	s.wal.start(s)
 	return s, nil
@@ -130,7 +139,8 @@ func foreign(path string) error {
 		core.ErrConflict, path)
 }
 
-// Close waits for a running Update, interrupts views, and closes the database. Calls after it fail.
+// Close waits for a running Update, interrupts views and waits for their functions to return, and closes the database.
+// Calls after it fail.
 func (s *Store) Close() error {
 	s.wal.stop() // before the lock, which it may be waiting for
 	s.wmu.Lock()

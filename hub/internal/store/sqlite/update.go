@@ -42,6 +42,7 @@ func (s *Store) Update(fn func(store.Tx) error) (err error) {
 		if !committed { // also when fn panics
 			s.rollback()
 		}
+		s.tx.c = over
 	}()
 	s.tx.c = c
 	err = fn(&s.tx)

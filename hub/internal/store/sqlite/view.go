@@ -41,6 +41,7 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 type view struct {
 	c      *conn
 	cancel context.CancelCauseFunc
+	began  time.Time
 }
 
 // pool keeps the connections for views.
@@ -94,7 +95,7 @@ func (p *pool) open(ctx context.Context) (_ *view, err error) {
 	if p.closed {
 		return nil, fmt.Errorf("sqlite: database is closed: %w", core.ErrStopping)
 	}
-	v := &view{}
+	v := &view{began: time.Now()}
 	if n := len(p.idle); n > 0 {
 		v.c, p.idle = p.idle[n-1], p.idle[:n-1]
 	} else if v.c, err = openReader(p.path); err != nil {
@@ -132,9 +133,9 @@ func (p *pool) end(v *view) {
 	<-p.slots
 }
 
-// quiet lets new views wait, gives the running ones the time patience to end, interrupts those that are left with
-// cause, runs fn while there is none, and lets the new ones go on.
-func (p *pool) quiet(patience time.Duration, cause error, fn func()) {
+// quiet runs fn while there are no views. New ones wait for that; those that began longer than age ago are interrupted
+// with cause. It gives up when the others have not ended by themselves before stop sends.
+func (p *pool) quiet(age time.Duration, cause error, stop <-chan time.Time, fn func()) {
 	p.mu.Lock()
 	p.gate = make(chan struct{})
 	empty := make(chan struct{})
@@ -143,31 +144,26 @@ func (p *pool) quiet(patience time.Duration, cause error, fn func()) {
 	} else {
 		p.empty = empty
 	}
+	for v := range p.views {
+		if time.Since(v.began) >= age {
+			v.cancel(cause)
+		}
+	}
 	p.mu.Unlock()
 	select {
 	case <-empty:
-	case <-time.After(patience):
-		p.interrupt(cause)
-		<-empty
+		fn()
+	case <-stop:
 	}
-	fn()
 	p.mu.Lock()
 	close(p.gate)
-	p.gate = nil
+	p.gate, p.empty = nil, nil
 	p.mu.Unlock()
-}
-
-func (p *pool) interrupt(cause error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for v := range p.views {
-		v.cancel(cause)
-	}
 }
 
 // close interrupts all views and waits for their ends.
 func (p *pool) close() {
-	p.quiet(0, fmt.Errorf("sqlite: database is closed: %w", core.ErrStopping), func() {
+	p.quiet(0, fmt.Errorf("sqlite: database is closed: %w", core.ErrStopping), nil, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.closed = true

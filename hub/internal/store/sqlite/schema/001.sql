@@ -20,7 +20,7 @@ CREATE TABLE devices (
 ) STRICT;
 CREATE INDEX devices_by_tenant ON devices (tenant);
 CREATE INDEX devices_by_dialect ON devices (tenant, dialect);
-CREATE INDEX devices_connected ON devices (tenant, dialect) WHERE connected;
+CREATE INDEX devices_connected ON devices (tenant, dialect) WHERE connected = 1;
 
 CREATE TABLE enrolments (
 	device                INTEGER PRIMARY KEY REFERENCES devices (num),

@@ -1,0 +1,152 @@
+package sqlite
+
+import (
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// scans are the queries that read a whole table: at the start, or tables that are small.
+var scans = []string{
+	"SELECT id, created FROM tenants ORDER BY id",
+	"SELECT seq FROM sqlite_sequence",
+	"SELECT num, tenant, dialect, client, device, created, expires FROM sessions ORDER BY num",
+	"SELECT session, filter, qos FROM subscriptions ORDER BY session, filter",
+	"SELECT session, count(*)",
+}
+
+// TestPlans calls every method of the interface and has SQLite explain every statement that was prepared for it: all
+// others must find their rows by an index, and in the order that they return them in.
+func TestPlans(t *testing.T) {
+	s := opened(t, Config{})
+	if err := s.Update(func(tx store.Tx) error {
+		// The branches that the calls below would not reach.
+		for _, b := range []bool{false, true} {
+			x := &core.Series{Device: 1, Channel: "x"}
+			wide := &core.Block{Series: x, Count: 1, Last: 1e9}
+			if err := tx.AppendBlock(wide); err != nil {
+				return err
+			}
+			for range tx.Samples(x, core.Range{Backwards: b}) {
+			}
+			if _, err := tx.Devices("", "", 0, 1); err != nil {
+				return err
+			}
+			if _, _, err := tx.CountDevices("", ""); err != nil {
+				return err
+			}
+		}
+		callAll(t, tx)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var statements []string
+	for sql := range s.w.idle {
+		if verb, _, _ := strings.Cut(sql, " "); slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, verb) {
+			statements = append(statements, sql)
+		}
+	}
+	if len(statements) < 45 {
+		t.Errorf("only %d statements", len(statements))
+	}
+	for _, sql := range statements {
+		for r, err := range s.w.rows("EXPLAIN QUERY PLAN " + sql) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			detail := r.ColumnText(3)
+			allowed := slices.ContainsFunc(scans, func(p string) bool { return strings.HasPrefix(sql, p) })
+			if strings.Contains(detail, "TEMP B-TREE") || strings.HasPrefix(detail, "SCAN") && !allowed {
+				t.Errorf("%s\n\t%s", sql, detail)
+			}
+		}
+	}
+	// All bounds of a range take part in finding it.
+	for part, want := range map[string]string{
+		"FROM blocks": "USING INDEX blocks_by_time (series=? AND first>? AND first<?)",
+		"FROM records WHERE tenant = ? AND dialect = ? AND key >=":      "(tenant=? AND dialect=? AND key>? AND key<?)",
+		"SELECT channel FROM series":                                    "(device=? AND channel>? AND channel<?)",
+		"FROM devices INDEXED BY devices_by_dialect":                    "(tenant=? AND dialect=? AND rowid>?)",
+		"FROM devices INDEXED BY devices_by_tenant":                     "(tenant=? AND rowid>?)",
+		"FROM queue WHERE session = ? AND seq >":                        "(session=? AND seq>?)",
+		"FROM entries WHERE device = ? AND name = ? AND side = ? ORDER": "(device=? AND name=? AND side=?)",
+		"count(*) FROM devices WHERE":                                   "USING COVERING INDEX",
+		"count(*) FROM devices INDEXED":                                 "USING COVERING INDEX devices_connected",
+	} {
+		found := false
+		for _, sql := range statements {
+			if !strings.Contains(sql, part) {
+				continue
+			}
+			found = true
+			plan := ""
+			for r, err := range s.w.rows("EXPLAIN QUERY PLAN " + sql) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan += r.ColumnText(3) + "\n"
+			}
+			if !strings.Contains(plan, want) {
+				t.Errorf("%s\n\tgot plan %swant %s", sql, plan, want)
+			}
+		}
+		if !found {
+			t.Errorf("no statement with %q", part)
+		}
+	}
+}
+
+// callAll calls all methods of a transaction with arguments that mean nothing much, each undone.
+func callAll(t *testing.T, tx store.Tx) {
+	v := reflect.ValueOf(&tx).Elem()
+	for i := range v.NumMethod() {
+		m, name := v.Method(i), v.Type().Method(i).Name
+		if name == "Savepoint" {
+			continue
+		}
+		var args []reflect.Value
+		for k := range m.Type().NumIn() {
+			args = append(args, argument(m.Type().In(k)))
+		}
+		_ = tx.Savepoint(func() error {
+			for _, out := range m.Call(args) {
+				if out.Kind() == reflect.Func { // a sequence
+					exhaust(out)
+				}
+			}
+			return errUndo
+		})
+	}
+}
+
+var errUndo = core.ErrInvalid
+
+func argument(typ reflect.Type) reflect.Value {
+	switch typ {
+	case reflect.TypeFor[*core.Block]():
+		b := &core.Block{Series: &core.Series{Device: 1, Channel: "c"}}
+		b.Add(1, 1, core.AppendNull(nil))
+		return reflect.ValueOf(b)
+	case reflect.TypeFor[string]():
+		return reflect.ValueOf("x")
+	case reflect.TypeFor[*core.Series]():
+		return reflect.ValueOf(&core.Series{Device: 1, Channel: "x"})
+	}
+	if typ.Kind() == reflect.Pointer {
+		return reflect.New(typ.Elem())
+	}
+	return reflect.New(typ).Elem()
+}
+
+// exhaust ranges over an iter.Seq2 of any type.
+func exhaust(seq reflect.Value) {
+	var _ iter.Seq2[int, error] // the form that is meant
+	yield := reflect.MakeFunc(seq.Type().In(0), func([]reflect.Value) []reflect.Value { return []reflect.Value{reflect.ValueOf(true)} })
+	seq.Call([]reflect.Value{yield})
+}
