@@ -280,26 +280,6 @@ def test_unregister_leaves_the_live_session_alone(realm, devices, interfaces):
     assert not device.seen("disconnected")
 
 
-def test_inhibited_device_gets_no_credentials_and_keeps_its_session(realm, devices, interfaces):
-    device = devices.connected(realm, interfaces["DeviceQos"])
-    answer = realm.appengine.patch(
-        f"devices/{device.id}",
-        headers={"Content-Type": "application/merge-patch+json"},
-        json={"data": {"credentials_inhibited": True}},
-    )
-    if answer.status in (404, 405):
-        pytest.skip("NOT RUN: this hub does not serve PATCH devices/D yet")
-    assert answer.data["credentials_inhibited"] is True
-    assert info(device.identity)["status"] == "inhibited"
-    with pytest.raises(AuthorizationError) as caught:
-        obtain(device.identity)
-    assert caught.value.body == {"errors": {"detail": "Forbidden"}}
-    name = interfaces.name("DeviceQos")
-    device.send(name, "/unique", 1)
-    device.settle()
-    assert realm.samples(device.id, name, "/unique") == ["1"]
-
-
 def test_certificate_of_a_foreign_ca_does_not_connect(realm, devices, hub):
     identity = devices.identity(realm)
     identity.crypto.mkdir(parents=True)
