@@ -101,6 +101,9 @@ func (b *bench) once(ctx context.Context, k loadKind, server string, devs []*dev
 		return nil, fmt.Errorf("only %d MiB are free on the disk", free>>20)
 	}
 	machine.Settle()
+	if b.quiet > 0 {
+		machine.AwaitIdle(ctx, b.quiet)
+	}
 	pubs, err := b.dial(ctx, k, server, devs)
 	if err != nil {
 		return nil, err

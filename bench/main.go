@@ -27,6 +27,7 @@ import (
 // options are the flags.
 type options struct {
 	measure, warm time.Duration
+	quiet         time.Duration
 	rounds        int
 	most          int
 	only          string
@@ -45,6 +46,7 @@ func run() error {
 	var o options
 	flag.DurationVar(&o.measure, "d", 5*time.Second, "how long to measure each server in each round")
 	flag.DurationVar(&o.warm, "warm", time.Second, "how long to warm up before")
+	flag.DurationVar(&o.quiet, "quiet", 20*time.Second, "how long to wait, before each measurement, for others to leave the machine alone")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds; medians are printed")
 	flag.IntVar(&o.most, "n", 20_000_000, "at most this many messages to one server in one round")
 	flag.StringVar(&o.only, "only", "", "loads to run, separated by commas: "+strings.Join(names(), ", "))

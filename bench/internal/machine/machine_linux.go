@@ -2,6 +2,7 @@
 package machine
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,6 +74,26 @@ func Processors() Usage {
 		}
 	}
 	return u
+}
+
+// AwaitIdle waits until nobody has used more than a tenth of the machine for a second, or for limit. It returns whether
+// the machine is idle.
+func AwaitIdle(ctx context.Context, limit time.Duration) bool {
+	for deadline := time.Now().Add(limit); ; {
+		before := Processors()
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return false
+		}
+		after := Processors()
+		if 10*(after.Busy-before.Busy) < after.All-before.All {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
 }
 
 // Self returns the processor time of this process.
