@@ -364,6 +364,24 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A client may send on without waiting for CONNACK [MQTT-3.1.4-5]; CONNACK comes first all the same [MQTT-3.2.0-1].
+func TestPacketsRightBehindConnect(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	for i := range 100 {
+		c := h.dial()
+		b := (&mqtt.Connect{Version: mqtt.V311, ClientID: fmt.Sprint(i), CleanStart: i%2 == 0, Username: "t", HasUsername: true}).Append(nil, mqtt.V311)
+		b = mqtt.AppendPingReq(b)
+		b = (&mqtt.Publish{QoS: 1, ID: 1, Topic: []byte("a")}).Append(b, mqtt.V311)
+		c.SendBytes(b)
+		if p, ok := c.Receive().(*mqtt.ConnAck); !ok {
+			t.Fatalf("first packet is %T, want CONNACK", p)
+		}
+		c.Expect(mqtt.PingResp{})
+		c.Expect(mqtt.Ack{Type: mqtt.TypePubAck, ID: 1})
+		c.Disconnect()
+	}
+}
+
 func TestSecondConnectIsAViolation(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	c, _ := h.connect("pump", true)

@@ -60,6 +60,7 @@ type conn struct {
 	leaving   string        // why the connection shall end when exchanges are complete; "": it shall not
 	since     time.Time     // of leaving
 	wake      atomic.Bool   // failed or leaving is set
+	welcomed  chan struct{} // closed when CONNACK is on its way
 	stuck     chan struct{} // closed when the disk refuses the end of the session
 	done      chan struct{} // closed when the session is given up
 }
@@ -115,7 +116,7 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 		}
 		src.nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
 	}
-	c := &conn{b: b, src: src, stuck: make(chan struct{}), done: make(chan struct{})}
+	c := &conn{b: b, src: src, welcomed: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{})}
 	c.settled.L = &c.mu
 	c.attach()
 	c.frames = mqtt.NewFrameReader(c.buf, b.cfg.Limits.MaxPacketBytes)
@@ -205,6 +206,7 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 		c.b.remove(c)
 		return err
 	}
+	<-c.welcomed // nothing may be answered before CONNECT is
 	c.log.Info("connected", "remote", claim.Remote, "clean", c.clean)
 	return nil
 }
@@ -257,6 +259,7 @@ func (c *conn) restore(received []uint16, filters map[string]byte) {
 // welcome answers CONNECT. Called on the committer's goroutine, before any message is delivered.
 func (c *conn) welcome(present, stored bool) {
 	c.send((&mqtt.ConnAck{SessionPresent: present && stored}).Append(nil, c.version))
+	close(c.welcomed)
 }
 
 // resume continues with a message of the stored queue. With the lock of out.

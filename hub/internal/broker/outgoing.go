@@ -16,6 +16,9 @@ const (
 	maxHeldAhead = 400     // stored messages kept in memory behind the window; more stay in storage only
 )
 
+// drainTime bounds how long the end of a connection waits for the client to read the last bytes.
+const drainTime = 2 * time.Second
+
 // A packet is a message on its way to one client.
 type packet struct {
 	seq     int64 // in the stored queue; 0: not stored
@@ -102,10 +105,13 @@ func (c *conn) flush() {
 			c.slow()
 			break
 		}
-		b := o.buf
+		b, patience := o.buf, c.b.cfg.WriteTimeout
+		if o.closing {
+			patience = drainTime
+		}
 		o.buf = nil
 		o.mu.Unlock()
-		c.src.nc.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
+		c.src.nc.SetWriteDeadline(time.Now().Add(patience))
 		_, err := c.src.app.Write(b)
 		if cap(b) <= 64<<10 {
 			writeBuffers.Put(&b)
@@ -133,6 +139,7 @@ func (c *conn) drain() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closing = true
+	_ = c.src.nc.SetWriteDeadline(time.Now().Add(drainTime)) // who has not read until now is not waited for much longer
 	for o.writing {
 		o.flushed.Wait()
 	}
