@@ -230,6 +230,17 @@ func TestStorageFails(t *testing.T) {
 	}
 }
 
+// TestSavepointFails: an operation that refused and could not be undone must not be committed.
+func TestSavepointFails(t *testing.T) {
+	for _, undo := range []error{fmt.Errorf("%w: disk full", core.ErrStorage), errors.New("a bug")} {
+		f := start(t, nil)
+		f.store.undo = undo
+		if err := f.Do(t.Context(), func(tx *commit.Tx) error { return errRefused }); !errors.Is(err, core.ErrStorage) {
+			t.Errorf("%v: got %v, want core.ErrStorage", undo, err)
+		}
+	}
+}
+
 // TestHeals: a hub that nobody writes to learns by itself that its disk works again.
 func TestHeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

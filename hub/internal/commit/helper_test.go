@@ -23,6 +23,7 @@ type watched struct {
 	mu      sync.Mutex
 	updates int
 	failure error         // returned instead of committing
+	undo    error         // returned by savepoints instead of undoing
 	held    chan struct{} // not nil: an Update sends when it begins, and when it may go on
 }
 
@@ -36,13 +37,28 @@ func (w *watched) Update(fn func(store.Tx) error) error {
 		held <- struct{}{}
 	}
 	return w.Store.Update(func(tx store.Tx) error {
-		if err := fn(tx); err != nil {
+		if err := fn(watchedTx{tx, w}); err != nil {
 			return err
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.failure
 	})
+}
+
+type watchedTx struct {
+	store.Tx
+	w *watched
+}
+
+func (t watchedTx) Savepoint(fn func() error) error {
+	err := t.Tx.Savepoint(fn)
+	t.w.mu.Lock()
+	defer t.w.mu.Unlock()
+	if err != nil && t.w.undo != nil {
+		return t.w.undo
+	}
+	return err
 }
 
 func (w *watched) fail(err error) {

@@ -1,8 +1,12 @@
 // Package store says what a storage driver implements; drivers live below it, and package storetest is the suite
 // that every driver passes. One goroutine writes (package commit), any number read.
 //
-// Errors: an object that is not there is core.ErrNotFound, one that is there already core.ErrConflict. When the disk
-// refuses (full, failing, read-only) the error is core.ErrStorage and the whole transaction is undone.
+// Errors: an object that is not there is core.ErrNotFound, and so is the device, tenant or session that a new row belongs
+// to; an object that is there already is core.ErrConflict. Deleting what is not there is no error. When the disk refuses
+// (full, failing, read-only) the error is core.ErrStorage and the whole transaction is undone, whatever its function
+// makes of the error. After Close everything is core.ErrStopping.
+//
+// Times are kept in microseconds and returned in UTC. Text is compared byte by byte.
 package store
 
 import (
@@ -16,16 +20,19 @@ import (
 // Store is an open database.
 type Store interface {
 	// Update runs fn in the one write transaction and commits it. It returns nil only when everything that fn wrote
-	// would survive a power cut. An error of fn is returned as it is, and everything is undone. Only package commit
-	// calls it, never twice at once.
+	// would survive a power cut. An error of fn is returned as it is, and everything is undone; so it is when fn panics.
+	// Only package commit calls it, never twice at once.
 	Update(fn func(Tx) error) error
-	// View runs fn on a consistent snapshot. It may be called at any time from any goroutine; ctx bounds the wait for
-	// a free connection and interrupts long reads.
+	// View runs fn on a consistent snapshot. It may be called at any time from any goroutine, but not within another
+	// View; ctx bounds the wait for a free connection and interrupts long reads, whose error is then that of ctx. fn should
+	// not wait for anything else, such as a client: a snapshot that is held costs the driver, which may interrupt it with
+	// core.ErrStorage. The Reader ends with fn.
 	View(ctx context.Context, fn func(Reader) error) error
+	// Close waits for Update, interrupts views, and waits for their ends.
 	Close() error
 }
 
-// Tx is a write transaction, used by one goroutine; it reads what it has written.
+// Tx is a write transaction, used by one goroutine; it reads what it has written. It ends with the function of Update.
 type Tx interface {
 	Reader
 	TenantWriter
@@ -35,11 +42,13 @@ type Tx interface {
 	RecordWriter
 	SessionWriter
 
-	// Savepoint runs fn; when fn fails, what it wrote is undone and the transaction goes on.
+	// Savepoint runs fn; when fn fails, what it wrote is undone, its error returned as it is, and the transaction goes on.
+	// Savepoints nest. Any other error than that of fn means that the transaction is lost.
 	Savepoint(fn func() error) error
 }
 
-// Reader reads. Slices and strings that it returns belong to the caller.
+// Reader reads. Slices and strings that it returns belong to the caller. Sequences may be read within each other and
+// ended early; after an error they yield nothing more.
 type Reader interface {
 	TenantReader
 	DeviceReader
@@ -80,7 +89,7 @@ type DeviceReader interface {
 // DeviceWriter writes devices and what belongs to their identity.
 type DeviceWriter interface {
 	InsertDevice(d *core.Device) error // sets d.Num
-	UpdateDevice(d core.Device) error
+	UpdateDevice(d core.Device) error  // by d.Num; its key stays as it is
 	PutEnrolment(e core.Enrolment) error
 	PutCertificate(c core.Certificate) error
 	AddCount(n core.DeviceNum, c core.Count) error // adds to what is there
@@ -109,7 +118,7 @@ type SampleReader interface {
 
 // SampleWriter writes samples.
 type SampleWriter interface {
-	AppendBlock(b *core.Block) error // b may be reused afterwards
+	AppendBlock(b *core.Block) error // b may be reused afterwards; makes the series when there is none
 	DeleteSeries(n core.DeviceNum, prefix string) error
 }
 

@@ -12,16 +12,18 @@ import (
 // TestMergeInPasses runs the random tests of the suite with so little memory that nearly every query needs many passes.
 func TestMergeInPasses(t *testing.T) {
 	defer func(n, bytes int) { maxPending, maxPendingBytes = n, bytes }(maxPending, maxPendingBytes)
-	maxPending, maxPendingBytes = 40, 2000
-	storetest.Run(t, func(t *testing.T, dir string) store.Store { return open(t, Config{Dir: dir}) })
+	maxPending, maxPendingBytes = 8, 2000
+	storetest.RunSamples(t, func(t *testing.T, dir string) store.Store { return open(t, Config{Dir: dir}) })
 }
 
 // TestOverlappingBlocks: a device that makes all its blocks overlap costs time, not memory.
 func TestOverlappingBlocks(t *testing.T) {
+	defer func(bytes int) { maxPendingBytes = bytes }(maxPendingBytes)
+	maxPendingBytes = 256 << 10
 	s := opened(t, Config{})
 	x := &core.Series{Device: 1, Channel: "c"}
-	const blocks = 3000
-	value := core.AppendBytes(nil, make([]byte, 4000)) // 24 MB in all
+	const blocks = 400
+	value := core.AppendBytes(nil, make([]byte, 4000)) // 3 MB in all
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	end := start + core.BlockSpan.Microseconds()
 	if err := s.Update(func(tx store.Tx) error {
@@ -69,7 +71,7 @@ func TestLastSample(t *testing.T) {
 	s := opened(t, Config{})
 	x := &core.Series{Device: 1, Channel: "c"}
 	if err := s.Update(func(tx store.Tx) error {
-		for i := range int64(20_000) {
+		for i := range int64(5_000) {
 			b := core.Block{Series: x}
 			b.Add(i*100_000, i, core.AppendInt(nil, i)) // ten each second
 			if err := tx.AppendBlock(&b); err != nil {
@@ -85,7 +87,7 @@ func TestLastSample(t *testing.T) {
 		read := 0
 		m.yield = func(v core.Sample, err error) bool {
 			read = len(m.list)
-			if got, _ := v.Value.Decode(); got != int64(19_999) || err != nil {
+			if got, _ := v.Value.Decode(); got != int64(4_999) || err != nil {
 				t.Errorf("got %v, %v", got, err)
 			}
 			return true

@@ -33,7 +33,7 @@ func load(t *testing.T, s *Store, megabytes int) (largest int64) {
 
 func TestLogIsBounded(t *testing.T) {
 	s := opened(t, Config{WALBytes: 1 << 20})
-	if got := load(t, s, 20); got > 8<<20 {
+	if got := load(t, s, 12); got > 8<<20 {
 		t.Errorf("the log grew to %d bytes, want not much more than 1 MiB", got)
 	}
 	intact(t, s)
@@ -62,7 +62,7 @@ func TestLogIsBoundedByReaders(t *testing.T) {
 			}
 		})
 	}
-	got := load(t, s, 20)
+	got := load(t, s, 12)
 	close(stop)
 	wg.Wait()
 	if got > 12<<20 {
@@ -91,7 +91,7 @@ func TestLongViewIsInterrupted(t *testing.T) {
 		})
 	}()
 	<-running
-	got := load(t, s, 20)
+	got := load(t, s, 12)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, core.ErrStorage) {

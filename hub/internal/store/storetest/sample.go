@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -115,6 +117,26 @@ func testSeriesUndone(t *testing.T, open driver) {
 		for x, want := range map[*core.Series]core.Sample{a: at(4), b: at(2), c: at(3)} {
 			diff(t, x.Channel, collect(t, r, x, core.Range{}), []core.Sample{want})
 		}
+		return nil
+	})
+}
+
+// testWideUndone: what a driver learned from a block that is undone is not known of those that follow.
+func testWideUndone(t *testing.T, open driver) {
+	s := fixture(t, open)
+	x := &core.Series{Device: 1, Channel: "x"}
+	wide := []core.Sample{at(0), at(3000)}
+	update(t, s, func(tx store.Tx) error { return tx.AppendBlock(block(x, at(-10))) })
+	if err := s.Update(func(tx store.Tx) error { return errors.Join(tx.AppendBlock(block(x, wide...)), errRefused) }); !errors.Is(err, errRefused) {
+		t.Error(err)
+	}
+	update(t, s, func(tx store.Tx) error {
+		_ = tx.Savepoint(func() error { return errors.Join(tx.AppendBlock(block(x, wide...)), errRefused) })
+		return tx.AppendBlock(block(x, wide...))
+	})
+	view(t, s, func(r store.Reader) error {
+		diff(t, "forwards", collect(t, r, x, core.Range{Since: base.Add(time.Minute)}), wide[1:])
+		diff(t, "backwards", collect(t, r, x, core.Range{Backwards: true}), []core.Sample{at(3000), at(0), at(-10)})
 		return nil
 	})
 }
@@ -242,7 +264,7 @@ func testSamplesNested(t *testing.T, open driver) {
 
 // testSamplesRandom compares with a sorted slice.
 func testSamplesRandom(t *testing.T, open driver) {
-	for round := range 12 {
+	for round := range 8 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { samplesRandom(t, open, round, rand.New(rand.NewPCG(seed, 0))) })
 	}
@@ -256,9 +278,9 @@ func samplesRandom(t *testing.T, open driver, round int, rnd *rand.Rand) {
 	var now time.Duration
 	for range 3 {
 		update(t, s, func(tx store.Tx) error {
-			for range 1 + rnd.IntN(60) {
+			for range 1 + rnd.IntN(40) {
 				b := &core.Block{Series: x}
-				for range 1 + rnd.IntN(30) {
+				for range 1 + rnd.IntN(20) {
 					now += time.Duration(rnd.Int64N(int64(spread) / 10))
 					tm := base.Add(now - time.Duration(rnd.Int64N(int64(spread)))).Truncate(time.Duration(1+rnd.IntN(3)) * spread / 100).Truncate(time.Microsecond)
 					v := core.Sample{At: tm, Received: base.Add(now).Truncate(time.Microsecond), Value: core.AppendInt(nil, int64(len(model)))}
@@ -281,7 +303,7 @@ func samplesRandom(t *testing.T, open driver, round int, rnd *rand.Rand) {
 	byTime := slices.Clone(model)
 	slices.SortStableFunc(byTime, func(a, b core.Sample) int { return cmp.Compare(a.At.UnixMicro(), b.At.UnixMicro()) })
 	view(t, s, func(r store.Reader) error {
-		for range 40 {
+		for range 25 {
 			rng := core.Range{Backwards: rnd.IntN(2) == 0}
 			bound := func() time.Time {
 				return byTime[rnd.IntN(len(byTime))].At.Add(time.Duration(rnd.IntN(3)-1) * time.Microsecond)
@@ -295,10 +317,17 @@ func samplesRandom(t *testing.T, open driver, round int, rnd *rand.Rand) {
 			if rnd.IntN(2) == 0 {
 				rng.Limit = 1 + rnd.IntN(len(model)+5)
 			}
-			diff(t, fmt.Sprintf("%+v of %d", rng, len(model)), collect(t, r, x, rng), naive(byTime, rng))
+			got, want := collect(t, r, x, rng), naive(byTime, rng)
+			if !slices.EqualFunc(got, want, same) { // much faster than a diff
+				diff(t, fmt.Sprintf("%+v of %d", rng, len(model)), got, want)
+			}
 		}
 		return nil
 	})
+}
+
+func same(a, b core.Sample) bool {
+	return a.At == b.At && a.Received == b.Received && bytes.Equal(a.Value, b.Value)
 }
 
 // naive is the meaning of a range on sorted samples.

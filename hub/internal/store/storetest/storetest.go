@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"series", testSeries},
 		{"series numbers undone", testSeriesUndone},
 		{"series deleted", testSeriesDeleted},
+		{"wide block undone", testWideUndone},
 		{"samples", testSamples},
 		{"samples nested", testSamplesNested},
 		{"samples at random", testSamplesRandom},
@@ -57,6 +58,12 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}
+}
+
+// RunSamples is the part of [Run] that compares samples at random with a sorted slice, for drivers that want to repeat it
+// under other conditions.
+func RunSamples(t *testing.T, open func(t *testing.T, dir string) store.Store) {
+	testSamplesRandom(t, open)
 }
 
 // base is the time that tests count from.
