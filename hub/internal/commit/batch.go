@@ -101,7 +101,7 @@ func (b *Batch) Empty() bool { return len(b.blocks) == 0 && len(b.counts) == 0 &
 // Reset empties the batch for reuse, its Owner too, keeping its memory unless that has grown large.
 func (b *Batch) Reset() {
 	const keep = 64 << 10
-	held := cap(b.Reply)
+	held := cap(b.Reply) + 96*cap(b.blocks) + 48*cap(b.counts) + 16*cap(b.ops)
 	for i := range b.blocks[:cap(b.blocks)] {
 		k := &b.blocks[:cap(b.blocks)][i]
 		k.Reset() // lets go of the series
