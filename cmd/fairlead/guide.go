@@ -25,7 +25,7 @@ type guide struct {
 
 // astarteProgram is printed as it is, and run as it is by a test of the conformance suite.
 //
-//go:embed guide/astarte.py
+//go:embed guide/astarte_device.py
 var astarteProgram string
 
 //go:embed guide/up.tmpl

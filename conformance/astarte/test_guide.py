@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.hub import Hub
 
-PROGRAM = Path(__file__).parents[2] / "cmd" / "fairlead" / "guide" / "astarte.py"
+PROGRAM = Path(__file__).parents[2] / "cmd" / "fairlead" / "guide" / "astarte_device.py"
 
 
 def test_the_printed_program_and_the_printed_curl(hub: Hub) -> None:

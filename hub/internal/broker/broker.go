@@ -214,7 +214,11 @@ func (b *Broker) admit(ctx context.Context, nc net.Conn, tlsConfig *tls.Config, 
 	}()
 }
 
-const stopping = "hub stopping"
+// Reasons for the end of a connection that change how it ends.
+const (
+	stopping  = "hub stopping"
+	takenOver = "session taken over"
+)
 
 // leaveAll has every connection end in good order.
 func (b *Broker) leaveAll() {

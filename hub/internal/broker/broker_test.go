@@ -2,10 +2,12 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ func TestPublishIsStoredBeforeItIsAcknowledged(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	c, _ := h.connect("pump", true)
 	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
 	h.store.mu.Lock()
 	h.store.hold = hold
 	h.store.mu.Unlock()
@@ -34,7 +38,7 @@ func TestPublishIsStoredBeforeItIsAcknowledged(t *testing.T) {
 	h.store.mu.Lock()
 	h.store.hold = nil
 	h.store.mu.Unlock()
-	close(hold)
+	release()
 	c.Expect(mqtt.Ack{Type: mqtt.TypePubAck, ID: 1})
 	c.Expect(mqtt.Ack{Type: mqtt.TypePubRec, ID: 2})
 	want := []entry{{"a", "1"}, {"a", "2"}}
@@ -316,6 +320,12 @@ func TestWill(t *testing.T) {
 	if m := watcher.ReceiveMessage(); string(m.Topic) != "will/broken" {
 		t.Errorf("got %+v", m)
 	}
+	connect("double", 0)
+	double, _ := h.connect("double", true) // [MQTT-3.1.2-8]: taking over ends the older one without DISCONNECT
+	if m := watcher.ReceiveMessage(); string(m.Topic) != "will/double" {
+		t.Errorf("got %+v", m)
+	}
+	double.Disconnect()
 	polite := connect("polite", 0)
 	polite.c.Write([]byte{0xe0, 0x00})
 	eventually(t, "goodbye", func() bool {
@@ -507,6 +517,102 @@ func TestSlowClientCostsOthersNothing(t *testing.T) {
 	}
 	if h.broker.stats.Dropped.Load() == 0 && h.broker.stats.Connections.Load() == 2 {
 		t.Error("nothing was dropped and nobody closed")
+	}
+}
+
+// PUBREL right behind PUBLISH: PUBCOMP must not overtake the commit.
+func TestPubCompWaitsForTheCommit(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	for _, clean := range []bool{true, false} {
+		c, _ := h.connect(fmt.Sprint("pump-", clean), clean)
+		b := (&mqtt.Publish{QoS: 2, ID: 1, Topic: []byte("a")}).Append(nil, mqtt.V311)
+		b = (&mqtt.Ack{Type: mqtt.TypePubRel, ID: 1}).Append(b, mqtt.V311)
+		b = (&mqtt.Ack{Type: mqtt.TypePubRel, ID: 1}).Append(b, mqtt.V311)
+		c.SendBytes(b)
+		for _, want := range []mqtt.Type{mqtt.TypePubRec, mqtt.TypePubComp, mqtt.TypePubComp} {
+			if p, ok := c.Receive().(*mqtt.Ack); !ok || p.Type != want {
+				t.Fatalf("clean %v: got %+v, want %v", clean, p, want)
+			}
+		}
+		h.store.refuse(fmt.Errorf("disk full: %w", core.ErrStorage))
+		c.SendBytes(b)
+		c.ExpectClosed() // and no PUBCOMP
+		h.store.refuse(nil)
+	}
+}
+
+// The window is bounded in bytes too: a large queue is delivered, not taken for a slow client.
+func TestLargeMessagesAreDelivered(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	for _, clean := range []bool{false, true} {
+		c, _ := h.connect("pump", clean)
+		c.Subscribe("q", 2)
+		payload := strings.Repeat("x", 900_000)
+		const n = 12
+		if !clean {
+			c.Close()
+			eventually(t, "disconnection", func() bool { return h.broker.stats.Connections.Load() == 0 })
+		}
+		for i := range n {
+			if h.publish("q", byte(1+i%2), fmt.Sprint(i, payload)) != 1 {
+				t.Fatalf("message %d was not taken", i)
+			}
+		}
+		if !clean {
+			c, _ = h.connect("pump", false)
+		}
+		for i := range n {
+			if m := c.ReceiveMessage(); !strings.HasPrefix(string(m.Payload), fmt.Sprint(i, "xxx")) {
+				t.Fatalf("clean %v: message %d is %.20q", clean, i, m.Payload)
+			}
+		}
+		c.ExpectNothing()
+		c.Disconnect()
+		eventually(t, "disconnection", func() bool { return h.broker.stats.Connections.Load() == 0 })
+	}
+}
+
+func TestTopicTooLongForMQTT(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	c, _ := h.connect("pump", false)
+	c.Subscribe("#", 1)
+	for qos := range byte(3) {
+		err := h.com.Do(t.Context(), func(tx *commit.Tx) error {
+			_, err := h.broker.Publish(tx, "t", "plain", core.Message{Topic: strings.Repeat("x", 65_536), QoS: qos})
+			return err
+		})
+		if !errors.Is(err, core.ErrTooLarge) {
+			t.Errorf("QoS %d: got %v, want %v", qos, err, core.ErrTooLarge)
+		}
+	}
+	h.publish("x", 1, "still here")
+	c.ReceiveMessage()
+}
+
+// A message whose operation failed is not acknowledged.
+func TestFailedOperationIsNotAcknowledged(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	c, _ := h.connect("pump", true)
+	c.Send(mqtt.Publish{QoS: 1, ID: 1, Topic: []byte("fail")})
+	c.ExpectClosed()
+}
+
+func TestLifetimeOfTheGrant(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	h.plain.grant = func(g *core.Grant) { g.Lifetime = 50 * time.Millisecond }
+	c, _ := h.connect("pump", true)
+	c.ExpectClosed()
+}
+
+func TestWillOutsideTheGrant(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	h.plain.grant = func(g *core.Grant) { g.Publish = []string{"up/#"} }
+	c := h.dial()
+	ack := c.TryConnect(mqtt.Connect{
+		Version: mqtt.V311, ClientID: "x", CleanStart: true, Username: "t", HasUsername: true, Will: &mqtt.Will{Topic: "down"},
+	})
+	if ack.Code != mqtt.ConnAckNotAuthorized {
+		t.Errorf("code %d, want %d", ack.Code, mqtt.ConnAckNotAuthorized)
 	}
 }
 

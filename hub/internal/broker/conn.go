@@ -74,6 +74,9 @@ const batchBytes = 64 << 10
 // maxTopics bounds the topics that a connection's cache holds; then it is emptied.
 const maxTopics = 4096
 
+// maxTopicBytes is the longest topic that the cache holds, so that it stays small.
+const maxTopicBytes = 512
+
 type topicEntry struct {
 	dialect.Topic
 	allowed bool
@@ -264,6 +267,9 @@ func (c *conn) welcome(present, stored bool) {
 
 // resume continues with a message of the stored queue. With the lock of out.
 func (c *conn) resume(q core.Queued, dup bool) {
+	if len(q.Topic) > mqtt.MaxStringBytes {
+		return // cannot be sent; see Broker.queue, which refuses it
+	}
 	p := packet{seq: q.Seq, id: q.ID, qos: q.QoS, dup: dup, topic: []byte(q.Topic), payload: q.Payload}
 	if !q.Released {
 		c.out.push(p, queueLimits{})
@@ -353,7 +359,12 @@ func (c *conn) unbind(ctx context.Context, reason string) {
 // submit hands what was collected to the committer and waits while too much of this connection is queued there.
 func (c *conn) submit() {
 	if len(c.direct) > 0 {
-		c.send(c.direct)
+		c.mu.Lock()
+		failed := c.failed
+		c.mu.Unlock()
+		if failed == nil {
+			c.send(c.direct)
+		}
 		c.direct = nil
 	}
 	b := c.batch
@@ -434,9 +445,6 @@ func (c *conn) fail(err error) {
 	c.settled.Broadcast()
 }
 
-// close ends the connection at once. Any goroutine.
-func (c *conn) close(reason string) { c.fail(errors.New(reason)) }
-
 // leave ends the connection when the exchanges that are under way are complete. Any goroutine.
 func (c *conn) leave(reason string) {
 	c.mu.Lock()
@@ -463,7 +471,7 @@ func (b *Broker) evict(ctx context.Context, c *conn) error {
 			return nil
 		}
 		b.mu.Unlock()
-		old.close("session taken over")
+		old.leave(takenOver)
 		select {
 		case <-old.done:
 			b.remove(old)

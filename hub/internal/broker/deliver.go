@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
 // A target is a session that a message goes to, with the highest QoS that its matching subscriptions grant.
@@ -36,7 +40,7 @@ func (b *Broker) Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.
 	var out deliveries
 	for _, to := range b.targets(t, dialect, m.Topic) {
 		ok, err := b.queue(tx, to, m, &out)
-		if err != nil {
+		if err != nil && !errors.Is(err, errQueueFull) {
 			return 0, err
 		}
 		if ok {
@@ -61,12 +65,15 @@ func (b *Broker) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bo
 	return false, nil
 }
 
+// errQueueFull is how PublishTo tells a session that has no room from one that does not want the message.
+var errQueueFull = fmt.Errorf("%w: the session's queue is full", core.ErrTooLarge)
+
 // forward passes a client's own messages on to whoever subscribes to them.
 func (b *Broker) forward(tx *commit.Tx, k core.SessionKey, messages []core.Message) error {
 	var out deliveries
 	for _, m := range messages {
 		for _, to := range b.targets(k.Tenant, k.Dialect, m.Topic) {
-			if _, err := b.queue(tx, to, m, &out); err != nil {
+			if _, err := b.queue(tx, to, m, &out); err != nil && !errors.Is(err, errQueueFull) {
 				return err
 			}
 		}
@@ -116,6 +123,9 @@ func (b *Broker) wipe(tx *commit.Tx, s *session) error {
 func (b *Broker) queue(tx *commit.Tx, to target, m core.Message, out *deliveries) (bool, error) {
 	s := to.s
 	qos := min(m.QoS, to.qos)
+	if len(m.Topic) > mqtt.MaxStringBytes {
+		return false, fmt.Errorf("%w: topic of %d bytes", core.ErrTooLarge, len(m.Topic))
+	}
 	if qos == 0 || !s.stored() {
 		if s.conn == nil {
 			return false, nil
@@ -126,7 +136,7 @@ func (b *Broker) queue(tx *commit.Tx, to target, m core.Message, out *deliveries
 	size := len(m.Topic) + len(m.Payload)
 	if s.queued >= s.Limits.MaxQueued || s.held+size > s.Limits.MaxQueuedBytes {
 		b.stats.Dropped.Add(1)
-		return false, nil
+		return false, errQueueFull
 	}
 	seq := s.lastSeq + 1
 	m.QoS = qos
@@ -197,7 +207,7 @@ func (s *session) give(c *conn, p packet) {
 		return // a refill has brought it
 	}
 	if s.behind || len(o.waiting) >= maxHeldAhead {
-		s.behind, o.behind = true, true // an acknowledgement will ask for it, see conn.acknowledged
+		s.behind, o.behind = true, true // an acknowledgement will ask for it, see handleAck
 		return
 	}
 	s.loaded = p.seq

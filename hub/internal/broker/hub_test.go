@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"net"
@@ -206,6 +205,9 @@ func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch
 	switch t.Name {
 	case "close":
 		return errUnwanted
+	case "fail":
+		b.Do(func(*commit.Tx) error { return errUnwanted }, nil)
+		return nil
 	case "kick":
 		b.Do(func(tx *commit.Tx) error { return l.p.broker.Disconnect(tx, l.key, true, "kicked") }, nil)
 		return nil
@@ -261,5 +263,3 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		time.Sleep(time.Millisecond)
 	}
 }
-
-var _ = tls.Config{}

@@ -10,7 +10,8 @@ import (
 // outbox bounds the bytes that wait for a client that does not read. Acknowledgements and QoS 0 messages end there;
 // QoS 1 and 2 messages are bounded by the window before.
 const (
-	maxUnsent    = 4 << 20 // then the client counts as gone
+	maxUnsent    = 4 << 20 // then the client counts as gone: only answers to its own packets can come to so much
+	maxAhead     = 1 << 20 // then messages of QoS 1 and 2 wait until some of it is written
 	maxUnsentQ0  = 1 << 20 // then messages of QoS 0 are dropped
 	refillBatch  = 200     // messages fetched from storage at a time
 	maxHeldAhead = 400     // stored messages kept in memory behind the window; more stay in storage only
@@ -121,6 +122,7 @@ func (c *conn) flush() {
 			o.dead = true
 			c.src.nc.Close()
 		}
+		o.next()
 	}
 	o.writing = false
 	o.flushed.Broadcast()
@@ -170,7 +172,7 @@ func (o *outgoing) push(p packet, l queueLimits) bool {
 		o.publish(p)
 		return true
 	}
-	if len(o.inflight) < o.max && len(o.waiting) == 0 && o.canSend(p) {
+	if len(o.waiting) == 0 && o.canSend(p) {
 		o.start(p)
 		return true
 	}
@@ -210,9 +212,11 @@ func (o *outgoing) start(p packet) {
 	o.publish(p)
 }
 
-// canSend holds back stored messages far beyond one that is never acknowledged, see packetID.
+// canSend reports whether the window has room for p: in messages, and in bytes that the client has not read yet. It
+// holds back stored messages far beyond one that is never acknowledged, see packetID.
 func (o *outgoing) canSend(p packet) bool {
-	return p.seq == 0 || o.oldest == 0 || p.seq < o.oldest+spread
+	return len(o.inflight) < o.max && (len(o.buf) == 0 || len(o.buf)+p.size() <= maxAhead) &&
+		(p.seq == 0 || o.oldest == 0 || p.seq < o.oldest+spread)
 }
 
 // acknowledged ends a message that is in flight and lets the next ones go. ok is false if there was none with that
@@ -238,7 +242,7 @@ func (o *outgoing) acknowledged(id uint16) (p packet, ok bool) {
 // next sends what the window has room for. With the lock.
 func (o *outgoing) next() {
 	n := 0
-	for n < len(o.waiting) && len(o.inflight) < o.max && o.canSend(o.waiting[n]) {
+	for n < len(o.waiting) && o.canSend(o.waiting[n]) {
 		o.held -= o.waiting[n].size()
 		o.start(o.waiting[n])
 		o.waiting[n] = packet{}

@@ -103,8 +103,11 @@ func (c *conn) arm() error {
 	}
 	if c.leaving != "" {
 		limit := patience
-		if c.leaving == stopping {
+		switch c.leaving {
+		case stopping:
 			limit = patienceStopping
+		case takenOver:
+			limit = 0
 		}
 		earliest(c.since.Add(limit))
 		if c.complete() || !now.Before(until) {
@@ -163,7 +166,7 @@ func (c *conn) handle(f mqtt.Frame) error {
 		if err := (&mqtt.PingReq{}).Decode(f, c.version); err != nil {
 			return err
 		}
-		c.ping()
+		c.answer(&mqtt.PingResp{})
 		return nil
 	case mqtt.TypeDisconnect:
 		if err := (&mqtt.Disconnect{}).Decode(f, c.version); err != nil {
@@ -175,17 +178,21 @@ func (c *conn) handle(f mqtt.Frame) error {
 	return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: fmt.Sprintf("unexpected %v", f.Type)}
 }
 
-// ping answers PINGREQ, behind the answers to what came before it.
-func (c *conn) ping() {
+// answer sends what needs no commit of its own, behind the answers to what came before it: a client that does not wait
+// for PUBREC must not get PUBCOMP for a message that is not on disk.
+func (c *conn) answer(p interface {
+	Append(b []byte, v mqtt.Version) []byte
+},
+) {
 	c.mu.Lock()
 	waiting := c.unsettled > 0
 	c.mu.Unlock()
 	if c.batch == nil && !waiting {
-		c.direct = mqtt.AppendPingResp(c.direct)
+		c.direct = p.Append(c.direct, c.version)
 		return
 	}
 	b := c.collect()
-	b.Reply = mqtt.AppendPingResp(b.Reply)
+	b.Reply = p.Append(b.Reply, c.version)
 }
 
 func (c *conn) handlePublish(f mqtt.Frame) error {
@@ -243,17 +250,20 @@ func (c *conn) topic(name []byte) *topicEntry {
 	if t := c.topics[string(name)]; t != nil {
 		return t
 	}
-	if len(c.topics) >= maxTopics {
-		clear(c.topics)
-	}
-	if c.topics == nil {
-		c.topics = make(map[string]*topicEntry, 2)
-	}
 	t := &topicEntry{Topic: dialect.Topic{Name: string(name)}}
 	t.allowed = c.allowed(t.Name)
 	t.forward = !c.grant.Private
 	for f := range c.filters {
 		t.forward = t.forward || topic.Match(f, name)
+	}
+	if len(name) > maxTopicBytes {
+		return t
+	}
+	if len(c.topics) >= maxTopics {
+		clear(c.topics)
+	}
+	if c.topics == nil {
+		c.topics = make(map[string]*topicEntry, 2)
 	}
 	c.topics[t.Name] = t
 	return t
@@ -291,11 +301,14 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	}
 	ack := mqtt.SubAck{ID: p.ID}
 	var subs []core.Subscription
+	refused := 0 // only the first is logged: a packet can have thousands
 	for _, s := range p.Subscriptions {
 		_, known := c.filters[s.Filter]
 		if !c.maySubscribe(s.Filter) || !known && len(c.filters) >= c.grant.Limits.MaxFilters {
 			ack.Codes = append(ack.Codes, mqtt.SubAckFailure)
-			c.log.Info("subscription refused", "filter", s.Filter)
+			if refused++; refused == 1 {
+				c.log.Info("subscription refused", "filter", s.Filter)
+			}
 			continue
 		}
 		ack.Codes = append(ack.Codes, s.QoS)
@@ -350,7 +363,7 @@ func (c *conn) handleAck(p mqtt.Ack) {
 		o.mu.Unlock()
 		rel := mqtt.Ack{Type: mqtt.TypePubRel, ID: p.ID}
 		if !ok || m.seq == 0 {
-			c.direct = rel.Append(c.direct, c.version)
+			c.answer(&rel)
 			return
 		}
 		b := c.collect()
@@ -386,7 +399,7 @@ func (c *conn) released(id uint16) {
 	_, open := c.inbound[id]
 	delete(c.inbound, id)
 	if !open || !c.stored {
-		c.direct = comp.Append(c.direct, c.version)
+		c.answer(&comp)
 		return
 	}
 	b := c.collect()

@@ -4,9 +4,10 @@ import "github.com/fairlead-iot/fairlead/hub/internal/core"
 
 // An Owner hands in batches and learns what became of them.
 type Owner interface {
-	// Committed is called once for each batch, on the committer's goroutine and in the order of submission, after the
-	// done functions of all operations in the same transaction and before its [Tx.After] functions. Then everything in the batch is on disk (err nil) or none of it is (err core.ErrStorage). Only now
-	// may an acknowledgement leave. It must not block, and the batch is not to be used after it returns.
+	// Committed is called once for each batch, on the committer's goroutine and in the order of submission, after
+	// everything in the batch is on disk (err nil), or none of it is (err core.ErrStorage, core.ErrStopping), or all
+	// but operations that failed and were undone (err is the error of the first). Only now may an acknowledgement
+	// leave. It must not block, and the batch is not to be used after it returns.
 	Committed(b *Batch, err error)
 }
 

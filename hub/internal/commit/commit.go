@@ -227,7 +227,8 @@ func (c *Committer) commit(batches []*Batch) {
 		}
 	}
 	i := 0
-	for _, b := range batches {
+	refused := make([]error, len(batches)) // the first operation of each batch that failed
+	for n, b := range batches {
 		for _, o := range b.ops {
 			res := err
 			if err == nil {
@@ -237,11 +238,17 @@ func (c *Committer) commit(batches []*Batch) {
 			if o.done != nil {
 				o.done(res)
 			}
+			if refused[n] == nil {
+				refused[n] = res
+			}
 		}
 	}
 	// Acknowledgements first, then what the changes cause: a client that hears of its own message has its PUBACK already.
-	for _, b := range batches {
-		b.Owner.Committed(b, err)
+	for n, b := range batches {
+		if err != nil {
+			refused[n] = err
+		}
+		b.Owner.Committed(b, refused[n])
 	}
 	if err == nil {
 		for _, f := range tx.after {

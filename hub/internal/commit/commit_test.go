@@ -135,14 +135,13 @@ func TestRefused(t *testing.T) {
 			}, func(err error) { refused = err })
 			b.Do(keep("d"), nil)
 			submit(t, f, b)
-			if err := <-o.done; err != nil {
-				t.Error(err)
-			}
+			err := <-o.done
 			f.stop()
-			if refused == nil {
-				t.Error("done was not told")
+			// The owner must know: it would acknowledge the message that the operation was for.
+			if refused == nil || !errors.Is(err, refused) {
+				t.Errorf("done was told %v, the owner %v", refused, err)
 			}
-			want := []string{"undo c", "undo b", "owner committed", "after a", "after d"}
+			want := []string{"undo c", "undo b", fmt.Sprintf("owner committed: %v", refused), "after a", "after d"}
 			if d := cmp.Diff(want, j.list); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}

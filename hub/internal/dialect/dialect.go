@@ -76,7 +76,8 @@ type Broker interface {
 	// Publish queues m for every session of the tenant and dialect that has a matching subscription, and returns how
 	// many took it. A session whose queue is full has not.
 	Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error)
-	// PublishTo does the same for one session only, and reports whether it has a matching subscription and took m.
+	// PublishTo does the same for one session only, and reports whether it has a matching subscription and took m. A
+	// matching session whose queue is full is core.ErrTooLarge.
 	PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error)
 	// Disconnect ends the connection of a session, if it has one, after the messages that it has already sent are
 	// acknowledged. With wipe the session and everything queued in it are forgotten too, connected or not.

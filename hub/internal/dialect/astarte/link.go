@@ -189,7 +189,11 @@ func (l *link) reject(b *commit.Batch, m mishap) {
 
 // react is the reaction inside the transaction.
 func (l *link) react(tx *commit.Tx, m mishap) error {
-	l.d.log.Debug("message discarded", "device", l.dev.DeviceKey.String(), "err", m.name, "interface", m.iface, "path", m.path)
+	log := l.d.log.Info // the only place where an operator sees which interface is missing, for instance
+	if m.stays {
+		log = l.d.log.Debug
+	}
+	log("message discarded", "device", l.dev.DeviceKey.String(), "err", m.name, "interface", m.iface, "path", m.path)
 	if !m.silent {
 		if err := l.emit(tx, core.DeviceError, m.event()); err != nil {
 			return err

@@ -129,7 +129,7 @@ func faultOrDisk(err error) (*fault, error) {
 
 // storedPayload returns the message for a stored server-owned property.
 func storedPayload(i *astartewire.Interface, e core.Entry) ([]byte, error) {
-	m, err := i.Resolve(e.Path)
+	m, err := resolveForWriting(i, e.Path)
 	if err != nil {
 		return nil, err
 	}

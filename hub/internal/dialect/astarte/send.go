@@ -53,8 +53,8 @@ func (d *Dialect) sendObject(tx *commit.Tx, dev core.Device, i *astartewire.Inte
 		path = "/" // endpoints of one level; the form that devices' messages have too
 	}
 	o, err := i.ResolveObject(path)
-	if err != nil {
-		return fmt.Errorf("set %s%s: %w", i.Name, path, errObjectPath)
+	if err != nil || len(path) > maxPathBytes {
+		return fmt.Errorf("set %s: path of %d bytes: %w", i.Name, len(path), errObjectPath)
 	}
 	values, err := o.ParseJSON(raw)
 	if err != nil {
@@ -75,7 +75,7 @@ func (d *Dialect) sendObject(tx *commit.Tx, dev core.Device, i *astartewire.Inte
 func (d *Dialect) sendSample(tx *commit.Tx, dev core.Device, i *astartewire.Interface, path string, m core.Message, v core.Value) error {
 	m.Topic = baseTopic(dev.DeviceKey) + "/" + i.Name + path
 	took, err := d.cfg.Broker.PublishTo(tx, sessionKey(dev.DeviceKey), m)
-	if err != nil {
+	if err != nil && !errors.Is(err, core.ErrTooLarge) { // a full queue is no way to the device either
 		return err
 	}
 	if !took && m.QoS > 0 {
@@ -110,9 +110,14 @@ func (d *Dialect) unsetServerProperty(tx *commit.Tx, dev core.Device, i *astarte
 	return err
 }
 
+// maxPathBytes keeps the topics of server-owned data, REALM/DEVICE/INTERFACE/path, within the 65,535 bytes of MQTT.
+const maxPathBytes = 65_000
+
 func resolveForWriting(i *astartewire.Interface, path string) (*astartewire.Mapping, error) {
 	m, err := i.Resolve(path)
 	switch {
+	case len(path) > maxPathBytes:
+		return nil, fmt.Errorf("write %s: path of %d bytes: %w", i.Name, len(path), errEndpointNotFound)
 	case errors.Is(err, astartewire.ErrAmbiguousPath):
 		return nil, fmt.Errorf("write %s%s: %w", i.Name, path, errPartialPath)
 	case err != nil:
@@ -165,7 +170,15 @@ func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 	_, err = d.cfg.Broker.PublishTo(tx, sessionKey(e.Device), core.Message{
 		Topic: baseTopic(e.Device) + "/" + name + c.Path, Payload: payload, QoS: 2,
 	})
-	return err
+	if !errors.Is(err, core.ErrTooLarge) {
+		return err
+	}
+	// The queue is full. The device must not miss the change for good: without its session it asks for everything.
+	m.PendingEmptyCache = true
+	if err := saveModel(tx, e.Device, m); err != nil {
+		return err
+	}
+	return d.cfg.Broker.Disconnect(tx, sessionKey(e.Device), true, "queue full")
 }
 
 // propertyPayload returns the message for a change of a property of i, which is nil if there is no such interface. The
