@@ -16,7 +16,10 @@ func next(r *mqtt.FrameReader, v mqtt.Version) (mqtt.Packet, error) {
 	}
 	p := mqtt.NewPacket(f.Type)
 	if p == nil {
-		return nil, fmt.Errorf("unknown packet %v", f.Type)
+		return nil, fmt.Errorf("packet of %v", f.Type)
+	}
+	if f.Type == mqtt.TypeConnect {
+		v = 0 // it says itself what it is
 	}
 	if err := p.Decode(f, v); err != nil {
 		return nil, err
