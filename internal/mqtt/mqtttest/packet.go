@@ -53,12 +53,12 @@ func describe(p mqtt.Packet) string {
 	v := reflect.ValueOf(p).Elem()
 	b := []byte(v.Type().Name())
 	if a, ok := p.(*mqtt.Ack); ok {
-		return fmt.Sprintf("%v{ID:%d}", a.Type, a.ID)
+		b = []byte(a.Type.String())
 	}
 	b = append(b, '{')
 	for i := range v.NumField() {
 		f := v.Field(i)
-		if f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0 {
+		if f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0 || f.Type() == reflect.TypeFor[mqtt.Type]() {
 			continue
 		}
 		if b[len(b)-1] != '{' {
