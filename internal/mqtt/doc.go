@@ -15,10 +15,12 @@
 // Decoding is strict: what the specification forbids is an [Error], never a guess, so that code behind the codec
 // can trust every field. Encoding appends to a slice of the caller, so that many packets share one write.
 //
-// Every packet has the same pair of methods (see [Packet]) and takes the protocol version as an argument; the
-// versions differ in the bytes, not in the Go types. Version 3.1.1 is complete. The forms of 3.1 and 5 are not
-// there yet: a CONNECT that asks for them is reported as [ErrVersion], so no session can have such a version.
+// Every packet has the same pair of methods (see [Packet]) and takes the protocol version as an argument: 3.1, 3.1.1
+// or 5. The versions differ in the bytes, not in the Go types; a field that a version has no place for is left out by
+// Append and zero after Decode. What only one end of a connection may say is let through, so that both ends can use
+// the codec, and reported by the methods named CheckSender.
 //
-// References in the form [MQTT-3.1.2-24] are the numbered statements of "MQTT Version 3.1.1", OASIS Standard,
-// 29 October 2014.
+// References in the form [MQTT-3.1.2-24] are the numbered statements of the specifications: "MQTT Version 3.1.1", OASIS
+// Standard, 29 October 2014, and in what concerns version 5 "MQTT Version 5.0", OASIS Standard, 7 March 2019. Version 3.1
+// is "MQTT V3.1 Protocol Specification", IBM and Eurotech, 2010, which numbers nothing.
 package mqtt

@@ -7,30 +7,17 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
-// ReasonCode tells why a connection or a request is refused. The numbers are those of version 5; an older version
-// can say most of them only by closing the connection.
-type ReasonCode uint8
-
-// The reason codes that the codec itself gives.
-const (
-	ReasonMalformedPacket    ReasonCode = 0x81
-	ReasonProtocolError      ReasonCode = 0x82
-	ReasonUnsupportedVersion ReasonCode = 0x84
-	ReasonTopicFilterInvalid ReasonCode = 0x8f
-	ReasonTopicNameInvalid   ReasonCode = 0x90
-	ReasonPacketTooLarge     ReasonCode = 0x95
-)
-
 // Kinds of [Error], for errors.Is.
 var (
 	// ErrMalformed: the bytes are no packet of this type.
 	ErrMalformed = errors.New("malformed packet")
 	// ErrProtocol: the bytes can be read, but the protocol forbids what they say.
 	ErrProtocol = errors.New("protocol error")
-	// ErrTooLarge: the packet is longer than the limit given to the FrameReader.
+	// ErrTooLarge: the packet is longer than the limit given to the FrameReader, or has more parts of a kind than
+	// MaxRepeated.
 	ErrTooLarge = errors.New("packet too large")
-	// ErrVersion: a CONNECT asks for a version that the codec does not speak. A server answers it with the
-	// return code [ConnAckBadVersion] before it closes.
+	// ErrVersion: a CONNECT asks for a version that the codec does not speak, or that was not asked for. A server
+	// answers it with the return code [ConnAckBadVersion] before it closes.
 	ErrVersion = errors.New("unsupported protocol version")
 )
 
@@ -48,7 +35,7 @@ func (e *Error) Unwrap() error {
 	switch e.Code {
 	case ReasonMalformedPacket:
 		return ErrMalformed
-	case ReasonPacketTooLarge:
+	case ReasonPacketTooLarge, ReasonQuotaExceeded:
 		return ErrTooLarge
 	case ReasonUnsupportedVersion:
 		return ErrVersion

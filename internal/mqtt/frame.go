@@ -141,12 +141,17 @@ func within(err error, inside bool) error {
 	return err
 }
 
-// check compares type and fixed flags of a frame with what a Decode expects.
-func (f Frame) check(t Type) error {
+// check compares type and fixed flags of a frame with what a Decode expects. Version 3.1 marks what is sent again with
+// DUP in these packets too.
+func (f Frame) check(t Type, v Version) error {
 	if f.Type != t {
 		return violation(ReasonProtocolError, "%v where %v is due", f.Type, t)
 	}
-	if f.Flags != t.flags() {
+	flags := f.Flags
+	if v == V31 && t.flags() != 0 {
+		flags &^= flagDup
+	}
+	if flags != t.flags() {
 		return malformed("%v with flags %#x, must be %#x", t, f.Flags, t.flags())
 	}
 	return nil
@@ -158,22 +163,5 @@ func appendHeader(b []byte, t Type, flags byte, n int) []byte {
 	if n > MaxRemainingBytes {
 		panic("mqtt: " + t.String() + " is longer than the protocol allows")
 	}
-	for n >= 0x80 {
-		b = append(b, byte(n)|0x80)
-		n >>= 7
-	}
-	return append(b, byte(n))
-}
-
-// headerSize returns how many bytes appendHeader appends.
-func headerSize(n int) int {
-	switch {
-	case n < 1<<7:
-		return 2
-	case n < 1<<14:
-		return 3
-	case n < 1<<21:
-		return 4
-	}
-	return 5
+	return appendVarint(b, n)
 }

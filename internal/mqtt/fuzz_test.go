@@ -12,24 +12,43 @@ import (
 )
 
 // FuzzPacket: what Decode accepts, Append writes again byte for byte, for every type. In 3.1.1 there is one way to
-// write a packet, so nothing weaker will do.
+// write a packet, so nothing weaker will do. In 3.1 and 5 there are several; there it writes the packet in one of
+// them, which means the same and is not longer.
 func FuzzPacket(f *testing.F) {
 	for _, c := range valid {
 		raw := unhex(f, c.raw)
-		f.Add(raw[0], raw[2:])
+		f.Add(byte(V311), raw[0], raw[2:])
+		f.Add(byte(V31), raw[0], raw[2:])
 	}
 	for _, c := range invalid {
 		raw := unhex(f, c.raw)
-		f.Add(raw[0], raw[2:])
+		f.Add(byte(V311), raw[0], raw[2:])
 	}
-	f.Fuzz(func(t *testing.T, first byte, body []byte) {
+	add := func(v Version, raw string) {
+		fr := frame(f, wire(f, raw))
+		f.Add(byte(v), byte(fr.Type)<<4|fr.Flags, bytes.Clone(fr.Body))
+	}
+	for _, c := range valid31 {
+		add(V31, c.raw)
+	}
+	for _, c := range valid5 {
+		add(V5, c.raw)
+	}
+	for _, c := range other5 {
+		add(V5, c.raw)
+	}
+	for _, c := range invalid5 {
+		add(V5, c.raw)
+	}
+	f.Fuzz(func(t *testing.T, version, first byte, body []byte) {
+		v := V31 + Version(version)%3
 		fr := Frame{Type: Type(first >> 4), Flags: first & 0x0f, Body: body}
 		p := NewPacket(fr.Type)
 		if p == nil {
 			return
 		}
 		before := bytes.Clone(body)
-		err := p.Decode(fr, V311)
+		err := p.Decode(fr, v)
 		if !bytes.Equal(body, before) {
 			t.Fatal("Decode writes into the frame")
 		}
@@ -40,24 +59,46 @@ func FuzzPacket(f *testing.F) {
 			}
 			return
 		}
-		want := append(appendHeader(nil, fr.Type, fr.Flags, len(body)), body...)
-		if got := p.Append(nil, V311); !bytes.Equal(got, want) {
-			t.Errorf("%+v:\n got %x\nwant %x", p, got, want)
-		}
-		if p, ok := p.(*Publish); ok && p.Size(V311) != len(want) {
-			t.Errorf("size: got %d, want %d", p.Size(V311), len(want))
-		}
+		checkInverse(t, p, append(appendHeader(nil, fr.Type, fr.Flags, len(body)), body...), v)
 	})
 }
 
+// checkInverse encodes what was decoded from raw.
+func checkInverse(t *testing.T, p Packet, raw []byte, v Version) {
+	got := p.Append(nil, v)
+	if p, ok := p.(*Publish); ok && p.Size(v) != len(got) {
+		t.Errorf("size: got %d, want %d", p.Size(v), len(got))
+	}
+	if c, ok := p.(*ConnAck); ok && len(raw) == 4 && v == V5 && c.Code == byte(ReasonUnsupportedVersion) {
+		return // an older server's answer, which is shorter
+	}
+	if v == V311 || len(got) > len(raw) {
+		if !bytes.Equal(got, raw) {
+			t.Errorf("%+v:\n got %x\nwant %x", p, got, raw)
+		}
+		return
+	}
+	f := frame(t, got)
+	again := NewPacket(f.Type)
+	if err := again.Decode(f, v); err != nil {
+		t.Fatalf("%+v: %v", p, err)
+	}
+	if diff := cmp.Diff(p, again, payloads); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if last := again.Append(nil, v); !bytes.Equal(last, got) {
+		t.Errorf("%+v:\n got %x\nwant %x", p, last, got)
+	}
+}
+
 // decodeOne decodes the only packet in raw.
-func decodeOne(raw []byte, p Packet) error {
+func decodeOne(raw []byte, p Packet, v Version) error {
 	r := NewFrameReader(bufio.NewReader(bytes.NewReader(raw)), MaxRemainingBytes)
 	f, err := r.Next()
 	if err != nil {
 		return err
 	}
-	if err := p.Decode(f, V311); err != nil {
+	if err := p.Decode(f, v); err != nil {
 		return err
 	}
 	if _, err := r.Next(); err != io.EOF {
@@ -87,7 +128,7 @@ func FuzzConnect(f *testing.F) {
 			return
 		}
 		var got Connect
-		err := decodeOne(want.Append(nil, V311), &got)
+		err := decodeOne(want.Append(nil, V311), &got, V311)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrProtocol) {
 				t.Error(err)
@@ -116,11 +157,51 @@ func FuzzPublish(f *testing.F) {
 			t.Errorf("size: got %d, want %d", want.Size(V311), len(raw))
 		}
 		var got Publish
-		if decodeOne(raw, &got) != nil {
+		if decodeOne(raw, &got, V311) != nil {
 			return
 		}
 		if diff := cmp.Diff(want, &got, nilIsEmpty); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+// FuzzProperties: what version 5 can say of a message and of an answer comes back as it was, or is refused as a whole.
+func FuzzProperties(f *testing.F) {
+	f.Add("text", "re/ply", []byte{1}, "k", "v", uint32(60), uint32(300), uint16(7), uint16(0xffff))
+	f.Add("", "", []byte{}, "", "", uint32(0), uint32(0), uint16(0), uint16(0))
+	f.Fuzz(func(t *testing.T, text, reply string, data []byte, key, value string, expiry, id uint32, alias, has uint16) {
+		if max(len(text), len(reply), len(data), len(key), len(value)) > MaxStringBytes || id > MaxSubscriptionID {
+			return
+		}
+		m := &MessageProperties{ResponseTopic: reply, PayloadFormat: Some(byte(has & 1))}
+		if has&2 != 0 {
+			m.ContentType = Some(text)
+		}
+		if has&4 != 0 {
+			m.CorrelationData = append([]byte{}, data...)
+		}
+		for range has >> 3 & 7 {
+			m.User = append(m.User, UserProperty{key, value})
+		}
+		p := &Publish{Topic: []byte("a"), TopicAlias: alias, Properties: m, Payload: data}
+		w := &Connect{Version: V5, ProtocolName: "MQTT", SessionExpiry: expiry, Will: &Will{Topic: "w", Delay: id, Properties: m}, User: m.User}
+		if has&64 != 0 {
+			p.MessageExpiry, w.Will.MessageExpiry = Some(expiry), Some(expiry)
+		}
+		if id > 0 {
+			p.SubscriptionIDs = []uint32{id, 1, id}
+		}
+		a := &Ack{Type: TypePubAck, ID: 1, Code: ReasonNotAuthorized, Reason: text, User: m.User}
+		for _, want := range []Packet{p, w, a} {
+			got := NewPacket(Type(want.Append(nil, V5)[0] >> 4))
+			if err := decodeOne(want.Append(nil, V5), got, V5); err != nil {
+				if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrProtocol) {
+					t.Error(err)
+				}
+			} else if diff := cmp.Diff(want, got, payloads); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
 		}
 	})
 }

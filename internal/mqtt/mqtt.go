@@ -75,7 +75,8 @@ type Packet interface {
 	// content is unspecified, unless the type says otherwise.
 	Decode(f Frame, v Version) error
 	// Append appends the packet's bytes to b. The packet must be one that Decode would accept: Append does not
-	// check it, except that it panics when a field is longer than the protocol can express.
+	// check it, except that it panics when a field is longer than the protocol can express. What the version has no
+	// place for is left out.
 	Append(b []byte, v Version) []byte
 }
 
@@ -103,6 +104,8 @@ func NewPacket(t Type) Packet {
 		return &PingResp{}
 	case TypeDisconnect:
 		return &Disconnect{}
+	case TypeAuth:
+		return &Auth{}
 	}
 	return nil
 }

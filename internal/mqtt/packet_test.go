@@ -73,17 +73,17 @@ var valid = []struct {
 	{"", "31 08 0003 'a/b' 010203", &Publish{Retain: true, Topic: []byte("a/b"), Payload: []byte{1, 2, 3}}},
 	{"", "32 05 0001 'a' ffff", &Publish{QoS: 1, Topic: []byte("a"), ID: 0xffff}},
 	{"[MQTT-3.3.1-1]", "3d 06 0001 'a' 0001 00", &Publish{Dup: true, QoS: 2, Retain: true, Topic: []byte("a"), ID: 1, Payload: []byte{0}}},
-	{"", "40 02 0001", &Ack{TypePubAck, 1}},
-	{"", "50 02 0102", &Ack{TypePubRec, 0x102}},
-	{"[MQTT-3.6.1-1]", "62 02 ffff", &Ack{TypePubRel, 0xffff}},
-	{"", "70 02 0001", &Ack{TypePubComp, 1}},
+	{"", "40 02 0001", &Ack{Type: TypePubAck, ID: 1}},
+	{"", "50 02 0102", &Ack{Type: TypePubRec, ID: 0x102}},
+	{"[MQTT-3.6.1-1]", "62 02 ffff", &Ack{Type: TypePubRel, ID: 0xffff}},
+	{"", "70 02 0001", &Ack{Type: TypePubComp, ID: 1}},
 	{
 		"[MQTT-3.8.1-1]", "82 0e 0001 0003 'a/#' 01 0003 '+/b' 02",
-		&Subscribe{ID: 1, Subscriptions: []Subscription{{"a/#", 1}, {"+/b", 2}}},
+		&Subscribe{ID: 1, Subscriptions: []Subscription{{Filter: "a/#", QoS: 1}, {Filter: "+/b", QoS: 2}}},
 	},
-	{"[MQTT-3.9.3-1] [MQTT-3.9.3-2]", "90 06 0001 00 01 02 80", &SubAck{1, []byte{0, 1, 2, SubAckFailure}}},
-	{"[MQTT-3.10.1-1] [MQTT-3.10.3-1]", "a2 0a 0001 0003 'a/#' 0001 'b'", &Unsubscribe{1, []string{"a/#", "b"}}},
-	{"", "b0 02 0001", &Ack{TypeUnsubAck, 1}},
+	{"[MQTT-3.9.3-1] [MQTT-3.9.3-2]", "90 06 0001 00 01 02 80", &SubAck{ID: 1, Codes: []byte{0, 1, 2, SubAckFailure}}},
+	{"[MQTT-3.10.1-1] [MQTT-3.10.3-1]", "a2 0a 0001 0003 'a/#' 0001 'b'", &Unsubscribe{ID: 1, Filters: []string{"a/#", "b"}}},
+	{"", "b0 02 0001", &Ack{Type: TypeUnsubAck, ID: 1}},
 	{"", "c0 00", &PingReq{}},
 	{"", "d0 00", &PingResp{}},
 	{"", "e0 00", &Disconnect{}},
@@ -238,11 +238,24 @@ func TestInvalidPackets(t *testing.T) {
 // A server answers an unknown version with CONNACK 1 before it closes [MQTT-3.1.2-2], so it must learn which it was.
 func TestUnknownVersionIsReported(t *testing.T) {
 	var p Connect
-	if err := p.Decode(frame(t, unhex(t, "10 0f 00 06 'MQIsdp' 03 02 0000 0001 'a'")), 0); !errors.Is(err, ErrVersion) {
-		t.Fatal(err)
+	for raw, v := range map[string]Version{
+		"10 0f 00 06 'MQIsdp' 03 02 0000 0001 'a'": V311, // known, but not asked for
+		"10 0d 00 04 'MQTT' 05 02 0000 00 0000":    V31,
+		"10 0c 00 04 'MQTT' 04 02 0000 0000":       V5,
+		"10 07 00 04 'MQTT' 09":                    0, // not known at all
+		"10 09 00 06 'MQIsdp' 05":                  0, // the name of one, the level of another
+		"10 07 00 04 'MQTT' 03":                    0,
+	} {
+		b := unhex(t, raw)
+		if err := p.Decode(frame(t, b), v); !errors.Is(err, ErrVersion) {
+			t.Errorf("%s: got %v", raw, err)
+		}
+		if n := int(b[3]); string(b[4:4+n]) != p.ProtocolName || p.Version != Version(b[4+n]) {
+			t.Errorf("%s: got %+v", raw, p)
+		}
 	}
-	if p.Version != V31 || p.ProtocolName != "MQIsdp" {
-		t.Errorf("got %+v", p)
+	if err := p.Decode(frame(t, unhex(t, "10 0c 00 04 'MQTX' 04 02 0000 0000")), 0); !errors.Is(err, ErrProtocol) || p.Version != 0 {
+		t.Errorf("not MQTT: got %v, version %v", err, p.Version)
 	}
 }
 
@@ -250,7 +263,7 @@ func TestUnknownVersionIsReported(t *testing.T) {
 func TestDecodeChecksType(t *testing.T) {
 	for _, c := range valid {
 		f := frame(t, unhex(t, c.raw))
-		for typ := TypeConnect; typ <= TypeDisconnect; typ++ {
+		for typ := TypeConnect; typ <= TypeAuth; typ++ {
 			p := NewPacket(typ)
 			err := p.Decode(f, V311)
 			if want := reflect.TypeOf(p) == reflect.TypeOf(c.packet); (err == nil) != want {
@@ -258,8 +271,11 @@ func TestDecodeChecksType(t *testing.T) {
 			}
 		}
 	}
-	if NewPacket(0) != nil || NewPacket(TypeAuth) != nil {
-		t.Error("got packets for types that 3.1.1 does not have")
+	if NewPacket(0) != nil || NewPacket(TypeAuth+1) != nil {
+		t.Error("got packets for types that do not exist")
+	}
+	if err := (&Auth{}).Decode(Frame{Type: TypeAuth}, V311); !errors.Is(err, ErrProtocol) {
+		t.Errorf("AUTH in 3.1.1: got %v", err)
 	}
 }
 

@@ -359,10 +359,19 @@ func TestRefusals(t *testing.T) {
 	if got := c.TryConnect(mqtt.Connect{Version: mqtt.V311, Username: "t", HasUsername: true}).Code; got != mqtt.ConnAckBadClientID {
 		t.Errorf("[MQTT-3.1.3-8] code %d", got)
 	}
-	c = h.dial()
-	c.SendBytes([]byte{0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 9, 2, 0, 60, 0, 0})
-	if got := c.Expect(mqtt.ConnAck{}).(*mqtt.ConnAck).Code; got != mqtt.ConnAckBadVersion { // [MQTT-3.1.2-2]
-		t.Errorf("unknown version: code %d", got)
+	for name, b := range map[string][]byte{ // [MQTT-3.1.2-2]
+		"unknown version":   {0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 9, 2, 0, 60, 0, 0},
+		"3.1":               (&mqtt.Connect{Version: mqtt.V31, ClientID: "x", CleanStart: true, Username: "t", HasUsername: true}).Append(nil, 0),
+		"5":                 (&mqtt.Connect{Version: mqtt.V5, ClientID: "x", CleanStart: true, Username: "t", HasUsername: true}).Append(nil, 0),
+		"5, and not sound":  {0x10, 0x08, 0, 4, 'M', 'Q', 'T', 'T', 5, 3},
+		"5, without a name": (&mqtt.Connect{Version: mqtt.V5}).Append(nil, 0),
+	} {
+		c = h.dial()
+		c.SendBytes(b)
+		if got := c.Expect(mqtt.ConnAck{}).(*mqtt.ConnAck).Code; got != mqtt.ConnAckBadVersion {
+			t.Errorf("%s: code %d", name, got)
+		}
+		c.ExpectClosed()
 	}
 	for name, b := range map[string][]byte{
 		"not CONNECT": {0xc0, 0}, "no MQTT": []byte("GET / HTTP/1.1\r\n\r\n"), "huge": {0x10, 0xff, 0xff, 0xff, 0x7f},

@@ -140,6 +140,10 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 	return c, nil
 }
 
+// served is the only version of MQTT that the broker takes yet; the codec reads more. Clients that ask for another are
+// told that it is unacceptable.
+const served = mqtt.V311
+
 // readConnect reads the first packet. It answers what is wrong with it, where MQTT has an answer.
 func (c *conn) readConnect() (*mqtt.Connect, error) {
 	// A look at the first byte, so that a client of another protocol need not send a packet's worth before it is told.
@@ -152,7 +156,7 @@ func (c *conn) readConnect() (*mqtt.Connect, error) {
 	}
 	p := &mqtt.Connect{}
 	c.version = mqtt.V311
-	if err := p.Decode(f, 0); err != nil {
+	if err := p.Decode(f, served); err != nil {
 		if errors.Is(err, mqtt.ErrVersion) {
 			c.reply(mqtt.ConnAckBadVersion)
 		}

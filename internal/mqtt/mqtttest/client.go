@@ -39,10 +39,17 @@ func NewClient(tb testing.TB, conn net.Conn) *Client {
 // Conn returns the connection.
 func (c *Client) Conn() net.Conn { return c.conn }
 
-// Send sends a packet, given by value or by pointer, as it is.
+// Send sends a packet, given by value or by pointer, as it is. A CONNECT sets the version that the client speaks from
+// then on: 3.1.1 if it names none.
 func (c *Client) Send(p any) {
 	c.tb.Helper()
-	c.SendBytes(packet(p).Append(nil, c.version))
+	out := packet(p)
+	if hello, ok := out.(*mqtt.Connect); ok {
+		if c.version = hello.Version; c.version == 0 {
+			c.version = mqtt.V311
+		}
+	}
+	c.SendBytes(out.Append(nil, c.version))
 }
 
 // SendBytes sends bytes, which need not be a packet.
@@ -111,6 +118,11 @@ func (c *Client) ExpectClosed() {
 	if len(c.kept) > 0 {
 		c.tb.Fatalf("got %s, want the connection closed", describe(c.kept[0]))
 	}
+	c.expectEnd()
+}
+
+func (c *Client) expectEnd() {
+	c.tb.Helper()
 	_ = c.conn.SetReadDeadline(time.Now().Add(Timeout))
 	p, err := next(c.frames, c.version)
 	switch {
@@ -136,9 +148,6 @@ func (c *Client) Connect(p mqtt.Connect) mqtt.ConnAck {
 // TryConnect sends a CONNECT and returns the answer, refusals included.
 func (c *Client) TryConnect(p mqtt.Connect) mqtt.ConnAck {
 	c.tb.Helper()
-	if p.Version != 0 {
-		c.version = p.Version
-	}
 	c.Send(&p)
 	got := c.Receive() // nothing may come before it [MQTT-3.2.0-1]
 	ack, ok := got.(*mqtt.ConnAck)
@@ -156,43 +165,67 @@ func (c *Client) NextID() uint16 {
 	return c.lastID
 }
 
-// Subscribe subscribes to a filter and returns the code of the answer: the granted QoS or mqtt.SubAckFailure.
+// Subscribe subscribes to a filter and returns the code of the answer: the granted QoS or mqtt.SubAckFailure, in version
+// 5 any reason code.
 func (c *Client) Subscribe(filter string, qos byte) byte {
 	c.tb.Helper()
-	id := c.NextID()
-	c.Send(&mqtt.Subscribe{ID: id, Subscriptions: []mqtt.Subscription{{Filter: filter, QoS: qos}}})
-	ack := c.Expect(&mqtt.SubAck{ID: id}).(*mqtt.SubAck)
-	if len(ack.Codes) != 1 {
-		c.tb.Fatalf("subscribe %q: got %d codes, want 1", filter, len(ack.Codes))
-	}
-	return ack.Codes[0]
+	return c.SubscribeWith(mqtt.Subscribe{Subscriptions: []mqtt.Subscription{{Filter: filter, QoS: qos}}}).Codes[0]
 }
 
-// Unsubscribe ends subscriptions and waits for the answer.
-func (c *Client) Unsubscribe(filters ...string) {
+// SubscribeWith sends a SUBSCRIBE with a fresh packet identifier and returns the answer, which has a code for each filter.
+func (c *Client) SubscribeWith(p mqtt.Subscribe) mqtt.SubAck {
+	c.tb.Helper()
+	p.ID = c.NextID()
+	c.Send(&p)
+	ack := c.Expect(&mqtt.SubAck{ID: p.ID}).(*mqtt.SubAck)
+	if len(ack.Codes) != len(p.Subscriptions) {
+		c.tb.Fatalf("%s: got %d codes, want %d", describe(&p), len(ack.Codes), len(p.Subscriptions))
+	}
+	return *ack
+}
+
+// Unsubscribe ends subscriptions and waits for the answer. In version 5 it returns a code for each filter, else nil.
+func (c *Client) Unsubscribe(filters ...string) []mqtt.ReasonCode {
 	c.tb.Helper()
 	id := c.NextID()
 	c.Send(&mqtt.Unsubscribe{ID: id, Filters: filters})
-	c.Expect(&mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: id})
+	ack := c.Expect(&mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: id}).(*mqtt.Ack)
+	if c.version == mqtt.V5 && len(ack.Codes) != len(filters) {
+		c.tb.Fatalf("unsubscribe %q: got %d codes, want %d", filters, len(ack.Codes), len(filters))
+	}
+	return ack.Codes
 }
 
 // Publish publishes a message with all of its handshake: it returns when the peer has the message for good. At
 // QoS 0 nothing tells, so it returns at once. To stop in the middle of the handshake use Send and Expect.
 func (c *Client) Publish(topic string, qos byte, payload []byte) {
 	c.tb.Helper()
-	p := mqtt.Publish{Topic: []byte(topic), QoS: qos, Payload: payload}
-	if qos > 0 {
+	ack := c.PublishWith(mqtt.Publish{Topic: []byte(topic), QoS: qos, Payload: payload})
+	if ack.Code.Failed() {
+		c.tb.Fatalf("publish to %q: refused: %v", topic, ack.Code)
+	}
+}
+
+// PublishWith is Publish for any packet, which gets a fresh packet identifier, and without judgement: it returns the
+// answer that tells how it went, PUBACK or PUBREC. At QoS 0 that is the zero Ack.
+func (c *Client) PublishWith(p mqtt.Publish) mqtt.Ack {
+	c.tb.Helper()
+	if p.QoS > 0 {
 		p.ID = c.NextID()
 	}
 	c.Send(&p)
-	switch qos {
+	switch p.QoS {
 	case 1:
-		c.Expect(&mqtt.Ack{Type: mqtt.TypePubAck, ID: p.ID})
+		return *c.Expect(&mqtt.Ack{Type: mqtt.TypePubAck, ID: p.ID}).(*mqtt.Ack)
 	case 2:
-		c.Expect(&mqtt.Ack{Type: mqtt.TypePubRec, ID: p.ID})
-		c.Send(&mqtt.Ack{Type: mqtt.TypePubRel, ID: p.ID})
-		c.Expect(&mqtt.Ack{Type: mqtt.TypePubComp, ID: p.ID})
+		rec := *c.Expect(&mqtt.Ack{Type: mqtt.TypePubRec, ID: p.ID}).(*mqtt.Ack)
+		if !rec.Code.Failed() { // a refusal ends the exchange
+			c.Send(&mqtt.Ack{Type: mqtt.TypePubRel, ID: p.ID})
+			c.Expect(&mqtt.Ack{Type: mqtt.TypePubComp, ID: p.ID})
+		}
+		return rec
 	}
+	return mqtt.Ack{}
 }
 
 // ReceivePublish returns the next PUBLISH and does not acknowledge it.
@@ -227,6 +260,18 @@ func (c *Client) Ping() {
 	c.tb.Helper()
 	c.Send(&mqtt.PingReq{})
 	c.Expect(&mqtt.PingResp{})
+}
+
+// ExpectDisconnect makes sure that the peer sends a DISCONNECT with this code and then closes the connection
+// [MQTT-3.14.4-1] [MQTT-3.14.4-2]; what came before it is kept. Version 5 only: older servers just close.
+func (c *Client) ExpectDisconnect(code mqtt.ReasonCode) mqtt.Disconnect {
+	c.tb.Helper()
+	p := c.Expect(&mqtt.Disconnect{}).(*mqtt.Disconnect)
+	if p.Code != code {
+		c.tb.Fatalf("got %s, want %v", describe(p), code)
+	}
+	c.expectEnd()
+	return *p
 }
 
 // Disconnect sends DISCONNECT and closes the connection.

@@ -16,7 +16,10 @@ func next(r *mqtt.FrameReader, v mqtt.Version) (mqtt.Packet, error) {
 	}
 	p := mqtt.NewPacket(f.Type)
 	if p == nil {
-		return nil, fmt.Errorf("unknown packet %v", f.Type)
+		return nil, fmt.Errorf("packet of %v", f.Type)
+	}
+	if f.Type == mqtt.TypeConnect {
+		v = 0 // it says itself what it is
 	}
 	if err := p.Decode(f, v); err != nil {
 		return nil, err
@@ -50,12 +53,12 @@ func describe(p mqtt.Packet) string {
 	v := reflect.ValueOf(p).Elem()
 	b := []byte(v.Type().Name())
 	if a, ok := p.(*mqtt.Ack); ok {
-		return fmt.Sprintf("%v{ID:%d}", a.Type, a.ID)
+		b = []byte(a.Type.String())
 	}
 	b = append(b, '{')
 	for i := range v.NumField() {
 		f := v.Field(i)
-		if f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0 {
+		if f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0 || f.Type() == reflect.TypeFor[mqtt.Type]() {
 			continue
 		}
 		if b[len(b)-1] != '{' {

@@ -168,13 +168,17 @@ func Expect(want any) Step {
 // ExpectExactly is the step in which the client sends this packet, the same in all fields.
 func ExpectExactly(want any) Step {
 	w := packet(want)
-	return ExpectThat("ExpectExactly "+describe(w), func(got mqtt.Packet) error {
+	return Step{"ExpectExactly " + describe(w), func(p *Peer) error {
+		got, err := p.receive()
+		if err != nil {
+			return err
+		}
 		// Compared as bytes, so that nil and empty slices are the same.
-		if reflect.TypeOf(w) != reflect.TypeOf(got) || string(w.Append(nil, mqtt.V311)) != string(got.Append(nil, mqtt.V311)) {
+		if reflect.TypeOf(w) != reflect.TypeOf(got) || string(w.Append(nil, p.version)) != string(got.Append(nil, p.version)) {
 			return fmt.Errorf("got %s", describe(got))
 		}
 		return nil
-	})
+	}}
 }
 
 // ExpectThat is the step in which the client sends a packet that check has no error for.
@@ -190,7 +194,8 @@ func ExpectThat(name string, check func(mqtt.Packet) error) Step {
 
 // Send is the step in which the peer sends a packet, given by value or by pointer. A packet identifier of 0 is
 // filled in: in an answer, the one received last; in a PUBLISH at QoS 1 or 2, a fresh one. A SubAck without codes
-// grants what the SUBSCRIBE received last asks for.
+// grants what the SUBSCRIBE received last asks for, an UNSUBACK without codes says that all went well. The packet is
+// sent in the version that the client has asked for.
 func Send(v any) Step {
 	w := packet(v)
 	return Step{"Send " + describe(w), func(p *Peer) error {
@@ -231,6 +236,9 @@ func (p *Peer) fill(out mqtt.Packet) {
 	case *mqtt.Ack:
 		if out.ID == 0 {
 			out.ID = id
+		}
+		if u, ok := p.last.(*mqtt.Unsubscribe); ok && out.Type == mqtt.TypeUnsubAck && out.Codes == nil {
+			out.Codes = make([]mqtt.ReasonCode, len(u.Filters))
 		}
 	case *mqtt.SubAck:
 		if out.ID == 0 {
