@@ -334,7 +334,7 @@ func TestEmptyCacheBeyondTheQueue(t *testing.T) {
 	c := newRig(t).all()
 	c.broker.queues[c.key] = 0
 	c.publish("/control/emptyCache", []byte("1"))
-	wantList(t, "faults", c.faults(), "device_session_not_found")
+	wantList(t, "faults", c.faults(), "empty_cache_error")
 }
 
 func TestEmptyCacheErrorForAnythingElse(t *testing.T) {

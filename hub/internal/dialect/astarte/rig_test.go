@@ -57,7 +57,7 @@ func (r *recorder) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (
 		}
 		if room, bounded := r.queues[k]; bounded {
 			if room == 0 {
-				return false, nil
+				return false, core.ErrTooLarge
 			}
 			r.queues[k]--
 		}

@@ -302,6 +302,30 @@ func TestNothingThatKillsPython(t *testing.T) {
 	}
 }
 
+// A device whose queue has no room must not miss a property for good: without its session it asks for everything.
+func TestPropertyThatFindsTheQueueFull(t *testing.T) {
+	c := newRig(t).all()
+	c.broker.queues = map[core.SessionKey]int{sessionKey(c.dev.DeviceKey): 0}
+	if err := c.set("org.example.Target", 1, "/a/name", `"x"`); err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, "entries", c.entries("org.example.Target:1", core.Desired), `/a/name=x`)
+	wantList(t, "disconnections", c.broker.kicks(), "queue full wipe=true")
+	if !c.model().PendingEmptyCache {
+		t.Error("no empty cache is pending")
+	}
+}
+
+// Topics have 16 bits for their length; what could not be sent to the device is not accepted for it.
+func TestServerPathTooLongForATopic(t *testing.T) {
+	c := newRig(t).all()
+	long := "/" + strings.Repeat("x", maxPathBytes)
+	wantIs(t, c.set("org.example.Target", 1, long+"/name", `"x"`), errEndpointNotFound)
+	wantIs(t, c.unset("org.example.Target", 1, long+"/target"), errEndpointNotFound)
+	wantList(t, "entries", c.entries("org.example.Target:1", core.Desired))
+	wantList(t, "sent", describe(t, c.broker.take()))
+}
+
 func TestNotifyIgnoresOtherEvents(t *testing.T) {
 	c := newRig(t).all()
 	c.do(func(tx *commit.Tx) error {
