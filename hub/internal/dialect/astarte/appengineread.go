@@ -28,11 +28,21 @@ type reading struct {
 	options valueOptions
 }
 
+// concurrentReads bounds the queries for data that run at a time. They can be long, and storage has few places for
+// readers: signing in and Pairing, which devices wait for, must find one.
+const concurrentReads = 2
+
 // read runs fn with the interface that the path names.
 func (c *call) read(fn func(r reading) (reply, error)) (reply, error) {
 	options, err := parseValueOptions(c.r.URL.Query())
 	if err != nil {
 		return reply{}, err
+	}
+	select {
+	case c.api.reads <- struct{}{}:
+		defer func() { <-c.api.reads }()
+	case <-c.ctx().Done():
+		return reply{}, c.ctx().Err()
 	}
 	var rep reply
 	err = c.view(func(rd store.Reader) error {

@@ -46,10 +46,11 @@ type api struct {
 	routes       map[*service][]compiledRoute
 	housekeeping *tokenKey // configured; nil: none
 	held         holdback
+	reads        chan struct{} // one token for each query for data that runs, see call.read
 }
 
 func newAPI(d *Dialect) *api {
-	a := &api{d: d, routes: compileRoutes(routes)}
+	a := &api{d: d, routes: compileRoutes(routes), reads: make(chan struct{}, concurrentReads)}
 	if len(d.cfg.HousekeepingKeyPEM) > 0 {
 		k, err := parsePublicKey(d.cfg.HousekeepingKeyPEM)
 		if err != nil {
