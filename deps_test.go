@@ -42,6 +42,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/commit", "hub/internal/core hub/internal/store", "the committer commits whatever it is handed, into whatever driver"},
 	{"hub/internal/ca", "hub/internal/core", "whose certificate it is and whether it is valid now; the rest is the registry's"},
 	{"hub/internal/registry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/dialect", "hub/internal/core hub/internal/commit", "what a dialect is, told to those who have never seen one"},
