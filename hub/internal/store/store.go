@@ -125,9 +125,9 @@ type DeviceWriter interface {
 type DocumentReader interface {
 	Entry(k core.DocumentKey, path string) (core.Entry, error)
 	Entries(k core.DocumentKey) ([]core.Entry, error) // by path, bytewise
-	// Leaves yields the entries of all documents of a device by document, side and path; with after, which need not exist
-	// and of which only the place counts, those behind it.
-	Leaves(n core.DeviceNum, after *core.Leaf) iter.Seq2[core.Leaf, error]
+	// Leaves yields the entries of all documents of a device by document, side and path, beginning with from, which need
+	// not exist: of it only the place counts, and the zero Leaf is before all.
+	Leaves(n core.DeviceNum, from core.Leaf) iter.Seq2[core.Leaf, error]
 }
 
 // DocumentWriter writes documents.

@@ -16,9 +16,9 @@ type Mark struct {
 }
 
 // Page is [Range] for one page: it begins behind a mark (nil: where r begins) and returns the mark of its last sample,
-// nil if nothing follows. A sample that is stored between two pages may be missed if it lies in what was read; reading
+// nil if nothing follows. It ends early when its values have more than maxBytes. A sample that is stored between two pages may be missed if it lies in what was read; reading
 // backwards one may come twice if another of the very same time is stored meanwhile.
-func Page(st Reader, s *core.Series, r core.Range, after *Mark) ([]core.Sample, *Mark, error) {
+func Page(st Reader, s *core.Series, r core.Range, after *Mark, maxBytes int) ([]core.Sample, *Mark, error) {
 	if r.Limit <= 0 || r.Limit > MaxSamples {
 		r.Limit = MaxSamples
 	}
@@ -44,7 +44,7 @@ func Page(st Reader, s *core.Series, r core.Range, after *Mark) ([]core.Sample, 
 			skip--
 			continue
 		}
-		if len(out) == limit || size > MaxBytes {
+		if len(out) == limit || size > maxBytes {
 			return out, &mark, nil
 		}
 		if !sample.At.Equal(mark.At) {

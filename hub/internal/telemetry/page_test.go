@@ -69,7 +69,7 @@ func testPage(t *testing.T, base time.Time) {
 					for pages := 0; ; pages++ {
 						var page []core.Sample
 						view(t, st, func(rd store.Reader) (err error) {
-							page, mark, err = telemetry.Page(rd, s, r, mark)
+							page, mark, err = telemetry.Page(rd, s, r, mark, telemetry.MaxBytes)
 							return err
 						})
 						if len(page) > limit || pages > 40 {
@@ -106,7 +106,7 @@ func TestPageIsBoundedInBytes(t *testing.T) {
 	var mark *telemetry.Mark
 	for first := true; first || mark != nil; first = false {
 		view(t, st, func(rd store.Reader) error {
-			page, next, err := telemetry.Page(rd, s, core.Range{}, mark)
+			page, next, err := telemetry.Page(rd, s, core.Range{}, mark, telemetry.MaxBytes)
 			sizes, mark = append(sizes, len(page)), next
 			return err
 		})

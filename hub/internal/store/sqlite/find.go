@@ -68,14 +68,9 @@ func (r *reader) Revoked(authorityKeyID string, after time.Time) iter.Seq2[core.
 	}
 }
 
-const leafColumns = "SELECT name, side, path, value, changed FROM entries WHERE device = ?"
-
-func (r *reader) Leaves(n core.DeviceNum, after *core.Leaf) iter.Seq2[core.Leaf, error] {
-	rows := r.c.rows(leafColumns+" ORDER BY name, side, path", n)
-	if after != nil {
-		rows = r.c.rows(leafColumns+" AND (name, side, path) > (?, ?, ?) ORDER BY name, side, path",
-			n, after.Document, int64(after.Side), after.Path)
-	}
+func (r *reader) Leaves(n core.DeviceNum, from core.Leaf) iter.Seq2[core.Leaf, error] {
+	rows := r.c.rows("SELECT name, side, path, value, changed FROM entries WHERE device = ? AND (name, side, path) >= (?, ?, ?) "+
+		"ORDER BY name, side, path", n, from.Document, int64(from.Side), from.Path)
 	return func(yield func(core.Leaf, error) bool) {
 		for r, err := range rows {
 			if err != nil {

@@ -46,8 +46,6 @@ func TestPlans(t *testing.T) {
 					return err
 				}
 			}
-			for range tx.Leaves(1, nil) {
-			}
 			if _, err := tx.SeriesAfter(1, "", "x", 1); err != nil {
 				return err
 			}

@@ -214,8 +214,8 @@ func testLeaves(t *testing.T, open driver) {
 		return tx.PutEntry(core.DocumentKey{Device: d.Num + 1}, core.Entry{Path: "/other", Value: core.AppendNull(nil)})
 	})
 	view(t, s, func(r store.Reader) error {
-		read := func(after *core.Leaf) (list []core.Leaf) {
-			for l, err := range r.Leaves(d.Num, after) {
+		read := func(from core.Leaf) (list []core.Leaf) {
+			for l, err := range r.Leaves(d.Num, from) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -223,13 +223,17 @@ func testLeaves(t *testing.T, open driver) {
 			}
 			return list
 		}
-		diff(t, "all", read(nil), want)
-		for i := range want[:len(want)-1] {
-			diff(t, fmt.Sprintf("after %d", i), read(&want[i]), want[i+1:])
+		diff(t, "all", read(core.Leaf{}), want)
+		for i, l := range want {
+			diff(t, fmt.Sprintf("from %d", i), read(l), want[i:])
+			l.Path += "\x00"
+			if i+1 < len(want) {
+				diff(t, fmt.Sprintf("behind %d", i), read(l), want[i+1:])
+			}
 		}
-		diff(t, "after one that is not there", read(&core.Leaf{Document: "a", Side: core.Desired, Entry: core.Entry{Path: "/aa"}})[0], want[11])
-		if got := read(&want[len(want)-1]); len(got) != 0 {
-			t.Errorf("after the last: got %v", got)
+		diff(t, "from one that is not there", read(core.Leaf{Document: "a", Side: core.Desired, Entry: core.Entry{Path: "/aa"}})[0], want[11])
+		if got := read(core.Leaf{Document: "c"}); len(got) != 0 {
+			t.Errorf("behind all: got %v", got)
 		}
 		return nil
 	})
