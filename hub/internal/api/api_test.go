@@ -70,12 +70,12 @@ func TestHubItself(t *testing.T) {
 
 func TestEveryKindHasACode(t *testing.T) { // core.Kinds lists them all
 	for _, kind := range core.Kinds {
-		status, got, help := code(fmt.Errorf("op: %w", kind))
+		status, help, got := code(fmt.Errorf("op: %w", kind))
 		if status == http.StatusInternalServerError || got != kind || help == "" {
 			t.Errorf("%v: got %d, %v, %q", kind, status, got, help)
 		}
 	}
-	if status, kind, help := code(errors.New("x")); status != 500 || kind != errInternal || help == "" {
+	if status, help, kind := code(errors.New("x")); status != 500 || kind != errInternal || help == "" {
 		t.Errorf("no kind: got %d, %v, %q", status, kind, help)
 	}
 }

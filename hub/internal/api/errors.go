@@ -42,14 +42,14 @@ var codes = []struct {
 	{core.ErrStopping, http.StatusServiceUnavailable, "Nothing was changed. Try again when the hub is up again."},
 }
 
-// code returns the status code for an error, its kind and what to do; 500 for an error without a kind.
-func code(err error) (status int, kind error, help string) {
+// code returns the status code for an error, what to do and its kind; 500 for an error without a kind.
+func code(err error) (status int, help string, kind error) {
 	for _, c := range codes {
 		if errors.Is(err, c.kind) {
-			return c.code, c.kind, c.help
+			return c.code, c.help, c.kind
 		}
 	}
-	return http.StatusInternalServerError, errInternal, "See the hub's log; please report it."
+	return http.StatusInternalServerError, "See the hub's log; please report it.", errInternal
 }
 
 // A problem is a refusal in words for the caller. Everything else that fails is told by its kind alone, because what
@@ -88,7 +88,7 @@ func reveal(err error, kinds ...error) error {
 
 // fail answers with an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status, kind, help := code(err)
+	status, help, kind := code(err)
 	body := admin.Error{Kind: kind.Error(), Message: kind.Error(), Help: help}
 	var p *problem
 	switch {
