@@ -142,7 +142,7 @@ func fill(tx *commit.Tx, issuer string) error {
 			try(tx.PutEnrolment(core.Enrolment{Device: d.Num, SecretHash: []byte{1}, FirstRegistered: noon, LastCredentialsAddr: "192.0.2.7"}))
 			for n := range 3 {
 				try(tx.PutCertificate(core.Certificate{
-					Serial: fmt.Sprintf("%s-%s-%d", k.Tenant, k.ID, n), Device: d.Num, SHA256: [32]byte{byte(i), byte(n)}, AuthorityKeyID: issuer,
+					Serial: fmt.Sprintf("a%x%03x", i, n), Device: d.Num, SHA256: [32]byte{byte(i), byte(n)}, AuthorityKeyID: issuer,
 					NotBefore: noon, NotAfter: noon.Add(time.Hour), State: map[bool]core.CertificateState{true: core.CertificateActive, false: core.CertificateSuperseded}[n == 2], Changed: noon,
 				}))
 			}
@@ -223,3 +223,5 @@ func (g *rig) call(do, token, body string) *httptest.ResponseRecorder {
 	g.ServeHTTP(w, r)
 	return w
 }
+
+func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }

@@ -102,26 +102,26 @@ var deviceScenarios = []scenario{
 	{name: "inhibit as reader", do: "PUT " + pump + "/credentials", body: `{"inhibited":true}`, code: 403},
 	{name: "inhibit another's", do: "PUT " + other + "/credentials", token: writeAcme, body: `{"inhibited":true}`, code: 404},
 
-	{name: "certificates", do: "GET " + pump + "/certificates", want: []string{`"serial": "acme-pump-1-2"`, `"state": "active"`, `"state": "superseded"`}},
+	{name: "certificates", do: "GET " + pump + "/certificates", want: []string{`"serial": "a0002"`, `"state": "active"`, `"state": "superseded"`}},
 	{name: "certificates of another's", do: "GET " + other + "/certificates", token: readAcme, code: 404},
-	{name: "certificate", do: "GET /v1/certificates/acme-pump-1-0", want: []string{`"id": "pump-1"`, `"sha256": "0000`}},
+	{name: "certificate", do: "GET /v1/certificates/a0000", want: []string{`"id": "pump-1"`, `"sha256": "0000`}},
 	{name: "no certificate", do: "GET /v1/certificates/00", code: 404, want: []string{"there is no certificate"}},
-	{name: "another's certificate", do: "GET /v1/certificates/other-pump-1-0", token: readAcme, code: 404, want: []string{"there is no certificate"}},
-	{name: "revoke", do: "POST /v1/certificates/acme-pump-1-2/revoke", token: writeAcme, want: []string{`"state": "revoked"`}, event: "certificate.revoked", after: func(t *testing.T, g *rig) {
+	{name: "another's certificate", do: "GET /v1/certificates/a3000", token: readAcme, code: 404, want: []string{"there is no certificate"}},
+	{name: "revoke", do: "POST /v1/certificates/a0002/revoke", token: writeAcme, want: []string{`"state": "revoked"`}, event: "certificate.revoked", after: func(t *testing.T, g *rig) {
 		if want := []string{"1: certificate revoked"}; !slices.Equal(g.disconnected, want) {
 			t.Errorf("disconnected %v, want %v", g.disconnected, want)
 		}
-		w := g.call("POST /v1/certificates/acme-pump-1-2/revoke", writeAcme, "")
+		w := g.call("POST /v1/certificates/a0002/revoke", writeAcme, "")
 		if w.Code != 200 || len(g.disconnected) != 1 {
 			t.Errorf("again: got %d, disconnected %v", w.Code, g.disconnected)
 		}
 	}},
-	{name: "revoke another's", do: "POST /v1/certificates/other-pump-1-2/revoke", token: writeAcme, code: 404, after: func(t *testing.T, g *rig) {
+	{name: "revoke another's", do: "POST /v1/certificates/a3002/revoke", token: writeAcme, code: 404, after: func(t *testing.T, g *rig) {
 		if len(g.disconnected) != 0 {
 			t.Errorf("disconnected %v", g.disconnected)
 		}
 	}},
-	{name: "revoke as reader", do: "POST /v1/certificates/acme-pump-1-2/revoke", code: 403},
+	{name: "revoke as reader", do: "POST /v1/certificates/a0002/revoke", code: 403},
 }
 
 var dataScenarios = []scenario{
