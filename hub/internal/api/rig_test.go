@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,6 +101,14 @@ func (g *rig) DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) e
 		g.disconnected = append(g.disconnected, fmt.Sprintf("%d: %s", n, reason))
 	})
 	return nil
+}
+
+// left returns which devices were disconnected, and why.
+func (g *rig) left() []string {
+	g.do(func(*commit.Tx) error { return nil }) // what comes after the commits before it has come
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.disconnected)
 }
 
 func (g *rig) do(f func(*commit.Tx) error) {

@@ -108,17 +108,17 @@ var deviceScenarios = []scenario{
 	{name: "no certificate", do: "GET /v1/certificates/00", code: 404, want: []string{"there is no certificate"}},
 	{name: "another's certificate", do: "GET /v1/certificates/a3000", token: readAcme, code: 404, want: []string{"there is no certificate"}},
 	{name: "revoke", do: "POST /v1/certificates/a0002/revoke", token: writeAcme, want: []string{`"state": "revoked"`}, event: "certificate.revoked", after: func(t *testing.T, g *rig) {
-		if want := []string{"1: certificate revoked"}; !slices.Equal(g.disconnected, want) {
-			t.Errorf("disconnected %v, want %v", g.disconnected, want)
+		if got, want := g.left(), []string{"1: certificate revoked"}; !slices.Equal(got, want) {
+			t.Errorf("disconnected %v, want %v", got, want)
 		}
 		w := g.call("POST /v1/certificates/a0002/revoke", writeAcme, "")
-		if w.Code != 200 || len(g.disconnected) != 1 {
-			t.Errorf("again: got %d, disconnected %v", w.Code, g.disconnected)
+		if got := g.left(); w.Code != 200 || len(got) != 1 {
+			t.Errorf("again: got %d, disconnected %v", w.Code, got)
 		}
 	}},
 	{name: "revoke another's", do: "POST /v1/certificates/a3002/revoke", token: writeAcme, code: 404, after: func(t *testing.T, g *rig) {
-		if len(g.disconnected) != 0 {
-			t.Errorf("disconnected %v", g.disconnected)
+		if got := g.left(); len(got) != 0 {
+			t.Errorf("disconnected %v", got)
 		}
 	}},
 	{name: "revoke as reader", do: "POST /v1/certificates/a0002/revoke", code: 403},
