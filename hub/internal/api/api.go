@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -82,7 +83,7 @@ type Stats struct {
 	Streams                       atomic.Int64 // open now
 }
 
-// readTimeout bounds how long a request may read in storage.
+// readTimeout bounds how long a request may read in storage, or wait for the disk.
 const readTimeout = 30 * time.Second
 
 //go:embed openapi.json
@@ -179,7 +180,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt *route) error 
 	defer cancel()
 	q.Request = r.WithContext(ctx)
 	answer, err := rt.do(q)
-	if err != nil {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return refuse(errTimeout, "not done after %v", readTimeout)
+	} else if err != nil {
 		return err
 	}
 	status := rt.status

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ func TestHubItself(t *testing.T) {
 		{name: "other scheme", do: "GET /v1/status", auth: "Basic " + ownerToken, want: 401, body: "fairlead env"},
 		{name: "expired token", do: "GET /v1/status", auth: "Bearer " + oldToken, want: 401, body: "has expired"},
 		{name: "storage fails", do: "GET /v1/status", auth: "Bearer " + ownerToken, status: fmt.Errorf("read: %w", core.ErrStorage), want: 503, body: `"storage unavailable"`},
+		{name: "too slow", do: "GET /v1/status", auth: "Bearer " + ownerToken, status: fmt.Errorf("read: %w", context.DeadlineExceeded), want: 504, body: `"timeout"`},
 		{name: "no kind", do: "GET /v1/status", auth: "Bearer " + ownerToken, status: errors.New("secret detail"), want: 500, body: `"internal error`},
 		{name: "nothing there", do: "GET /foo", want: 404, body: "the Astarte APIs below /pairing"},
 		{name: "nothing there for strangers", do: "GET /v1/foo", want: 401, body: "Bearer"},

@@ -88,7 +88,7 @@ func (r *request) tenantParam(rd store.Reader) (core.TenantID, error) {
 }
 
 func (r *request) tenantExists(rd store.Reader, t core.TenantID) error {
-	err := error(core.ErrNotFound)
+	err := core.ErrNotFound
 	if r.sees(t) {
 		_, err = rd.Tenant(t)
 	}

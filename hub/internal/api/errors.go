@@ -18,6 +18,7 @@ var (
 	errMethod   = errors.New("method not allowed")
 	errTooMany  = errors.New("too many requests")
 	errMedia    = errors.New("unsupported media type")
+	errTimeout  = errors.New("timeout")
 	errInternal = errors.New("internal error")
 )
 
@@ -30,6 +31,7 @@ var codes = []struct {
 }{
 	{errMethod, http.StatusMethodNotAllowed, "Use one of the methods in the Allow header."},
 	{errTooMany, http.StatusTooManyRequests, "Wait as long as the Retry-After header says."},
+	{errTimeout, http.StatusGatewayTimeout, "The hub is very busy, or much was asked for: ask for less, or later. A change may have been made: look."},
 	{errMedia, http.StatusUnsupportedMediaType, "Send JSON, with Content-Type: application/json."},
 	{core.ErrInvalid, http.StatusBadRequest, "Correct the request; /v1/openapi.json describes what it may be."},
 	{core.ErrUnauthenticated, http.StatusUnauthorized, `Send "Authorization: Bearer TOKEN"; ` + "`fairlead env` prints a token, `fairlead token create` makes one."},
