@@ -192,3 +192,66 @@ func ids[T any](t *testing.T, limit int, page func(string) (admin.Page[T], error
 	}
 	return list
 }
+
+// TestPagesAreBounded: pages of large values, and of lists of which most is left out, are shorter than asked for, and
+// nothing is missing.
+func TestPagesAreBounded(t *testing.T) {
+	g := newRig(t, nil)
+	const large, many = 6, maxLooked + 500
+	big := core.AppendBytes(nil, make([]byte, 1<<20))
+	g.do(func(tx *commit.Tx) error {
+		d := core.Device{DeviceKey: core.DeviceKey{Tenant: "acme", Dialect: "mqtt", ID: "big"}}
+		if err := tx.InsertDevice(&d); err != nil {
+			return err
+		}
+		var errs []error
+		for i := range large {
+			for _, channel := range []string{fmt.Sprint("c", i), "one"} {
+				b := core.Block{Series: &core.Series{Device: d.Num, Channel: channel}}
+				b.Add(int64(i), int64(i), big)
+				errs = append(errs, tx.AppendBlock(&b))
+			}
+			errs = append(errs, tx.PutEntry(core.DocumentKey{Device: d.Num, Name: "big"}, core.Entry{Path: fmt.Sprint(i), Value: big}))
+		}
+		for i := range many {
+			errs = append(errs, tx.PutEntry(core.DocumentKey{Device: d.Num, Name: "many"}, core.Entry{Path: fmt.Sprint(i), Value: core.AppendNull(nil)}))
+		}
+		errs = append(errs, tx.PutEntry(core.DocumentKey{Device: d.Num, Name: "many", Side: core.Desired}, core.Entry{Path: "x", Value: core.AppendNull(nil)}))
+		return errors.Join(errs...)
+	})
+	c := client(t, g, readAll)
+	k := admin.DeviceKey{Dialect: "mqtt", Tenant: "acme", ID: "big"}
+	count := func(what string, want, most int, page func(cursor string) (items int, next string, err error)) {
+		t.Helper()
+		total, pages := 0, 0
+		for cursor := ""; pages == 0 || cursor != ""; pages++ {
+			n, next, err := page(cursor)
+			if err != nil || n > most {
+				t.Fatalf("%s: got a page of %d, want at most %d (%v)", what, n, most, err)
+			}
+			total, cursor = total+n, next
+		}
+		if total != want || pages < 2 {
+			t.Errorf("%s: got %d items in %d pages, want %d in several", what, total, pages, want)
+		}
+	}
+	const most = maxPageBytes>>20 + 1
+	count("samples", large, most, func(cursor string) (int, string, error) {
+		p, err := c.Samples(t.Context(), k, admin.SampleQuery{Channel: "one", Cursor: cursor})
+		return len(p.Items), p.Next, err
+	})
+	count("channels", large, most, func(cursor string) (int, string, error) {
+		p, err := c.Channels(t.Context(), k, "c", 0, cursor)
+		return len(p.Items), p.Next, err
+	})
+	name := "big"
+	count("documents", large, most, func(cursor string) (int, string, error) {
+		p, err := c.Documents(t.Context(), k, admin.EntryQuery{Document: &name, Cursor: cursor})
+		return len(p.Items), p.Next, err
+	})
+	name = "many"
+	count("one side of many", 1, 1, func(cursor string) (int, string, error) {
+		p, err := c.Documents(t.Context(), k, admin.EntryQuery{Document: &name, Side: "desired", Cursor: cursor})
+		return len(p.Items), p.Next, err
+	})
+}

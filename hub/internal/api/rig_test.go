@@ -221,7 +221,9 @@ func (g *rig) call(do, token, body string) *httptest.ResponseRecorder {
 	if body != "" {
 		content = strings.NewReader(body)
 	}
-	r := httptest.NewRequest(method, target, content)
+	ctx, cancel := context.WithTimeout(g.Context(), 10*time.Second) // where a stream begins that should be refused
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, method, target, content)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -144,7 +144,9 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 // open opens a stream and reads its first message.
 func open(t *testing.T, c *admin.Client, path string, header ...string) (*bufio.Reader, *http.Response) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL+path, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
