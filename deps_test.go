@@ -42,6 +42,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/commit", "hub/internal/core hub/internal/store", "the committer commits whatever it is handed, into whatever driver"},
 	{"hub/internal/ca", "hub/internal/core", "whose certificate it is and whether it is valid now; the rest is the registry's"},
 	{"hub/internal/registry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/dialect", "hub/internal/core hub/internal/commit", "what a dialect is, told to those who have never seen one"},
@@ -55,7 +56,12 @@ var layers = []struct{ pkg, may, why string }{
 		"hub/internal/broker", services + " hub/internal/dialect internal/mqtt internal/topic",
 		"the broker enforces what dialects decide, and knows none of them",
 	},
-	{"hub/internal/api", "hub/internal/core hub/admin", "HTTP in front of what the hub hands in"},
+	{
+		"hub/internal/api",
+		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/registry hub/internal/telemetry",
+		"HTTP in front of the services; it knows no driver, dialect or broker",
+	},
+	{"hub/internal/metrics", "", "it shows what it is handed"},
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin internal/memnet", "users import it into their tests"},
 	{"cmd/fairlead", "hub hub/admin", "the program is a small shell around the library, so that others can be one too"},
@@ -84,10 +90,11 @@ var nowhere = map[string]string{
 
 // libraries says which package imports a third-party library, so that replacing it is one package's work.
 var libraries = map[string]string{
-	"github.com/coreos/go-systemd/v22": "hub/internal/listen",
-	"github.com/golang-jwt/jwt/v5":     "hub/internal/dialect/astarte",
-	"github.com/spf13/cobra":           "cmd/fairlead",
-	"zombiezen.com/go/sqlite":          "hub/internal/store/sqlite",
+	"github.com/coreos/go-systemd/v22":    "hub/internal/listen",
+	"github.com/golang-jwt/jwt/v5":        "hub/internal/dialect/astarte",
+	"github.com/prometheus/client_golang": "hub/internal/metrics",
+	"github.com/spf13/cobra":              "cmd/fairlead",
+	"zombiezen.com/go/sqlite":             "hub/internal/store/sqlite",
 }
 
 // pkg is what `go list` says of a package.

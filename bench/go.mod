@@ -1,6 +1,6 @@
 module github.com/fairlead-iot/fairlead/bench
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/fairlead-iot/fairlead v0.0.0

@@ -49,15 +49,22 @@ func (p *parts) mqttTLS() *tls.Config {
 
 // httpServer is the one server for the APIs of the hub and of all dialects.
 func (h *Hub) httpServer(p *parts) *http.Server {
+	var stats api.Stats
 	own := api.New(api.Config{
-		Token:  p.token,
-		Ready:  func() error { return h.health(p) },
-		Status: func(ctx context.Context) (admin.Status, error) { return h.status(ctx, p) },
-		Served: "the APIs of " + strings.Join(p.names(), ", "),
-		Logger: h.cfg.Logger,
+		Token:     p.token,
+		Ready:     func() error { return h.health(p) },
+		Status:    func(ctx context.Context) (admin.Status, error) { return h.status(ctx, p) },
+		Store:     p.store,
+		Committer: p.committer,
+		Broker:    p.broker,
+		CA:        p.ca,
+		Metrics:   h.metrics(p, &stats),
+		Stats:     &stats,
+		Served:    "the APIs of " + strings.Join(p.names(), ", "),
+		Logger:    h.cfg.Logger,
 	})
 	log := h.cfg.Logger.With("server", "https")
-	return &http.Server{
+	web := &http.Server{
 		Handler:           survive(log, http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes)),
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate},
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -67,6 +74,8 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
 	}
+	web.RegisterOnShutdown(own.Stop)
+	return web
 }
 
 // route gives each request to the first dialect that wants it, and the rest to the hub's own API.

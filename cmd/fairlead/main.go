@@ -4,6 +4,8 @@
 //	fairlead up             start a hub for development in this folder
 //	fairlead status         say how it is
 //	fairlead env astarte    print how to point the official Astarte SDK at it
+//	fairlead device list    see its devices
+//	fairlead data DEVICE    see what one has sent
 package main
 
 import (
@@ -18,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-iot/fairlead/hub"
+	"github.com/fairlead-iot/fairlead/hub/admin"
 )
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -63,7 +66,8 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%s: %w; see %s --help", verb(cmd), err, cmd.CommandPath())}
 	})
-	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand())
+	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
+		deviceCommand(), dataCommand(), certCommand(), tokenCommand())
 	return root
 }
 
@@ -102,7 +106,10 @@ const defaultDataDir = "fairlead-data"
 func hint(err error) string {
 	var port *hub.PortError
 	var inUse *hub.InUseError
+	var refused *admin.Error
 	switch {
+	case errors.As(err, &refused) && refused.Help != "":
+		return "  " + refused.Help
 	case errors.As(err, &port):
 		return portHint(port)
 	case errors.As(err, &inUse):

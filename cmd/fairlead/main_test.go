@@ -2,8 +2,10 @@ package main
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -15,7 +17,40 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"device": cmdDevice, "device-closed": cmdDeviceClosed, "capture": cmdCapture},
+	})
+}
+
+// cmdCapture is the command "capture VARIABLE FILE REGEXP": it sets the variable to what the parentheses match.
+func cmdCapture(ts *testscript.TestScript, _ bool, args []string) {
+	m := regexp.MustCompile(args[2]).FindStringSubmatch(ts.ReadFile(args[1]))
+	if len(m) != 2 {
+		ts.Fatalf("%s does not match %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], m[1])
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{"grüß 1": "grüß 1", "a\tb\n": "a�b�", "\x1b[2J": "�[2J", "\u202eabc": "�abc", "\x7f\u0085": "��"} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q): got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestTimeFlag(t *testing.T) {
+	var f timeFlag
+	if err := f.Set("2026-05-06T12:00:00+02:00"); err != nil || f.String() != "2026-05-06T10:00:00Z" {
+		t.Errorf("got %v, %v", f, err)
+	}
+	if err := f.Set("90m"); err != nil || time.Since(f.Time.Time) < 89*time.Minute || time.Since(f.Time.Time) > 91*time.Minute {
+		t.Errorf("got %v, %v", f, err)
+	}
+	if err := f.Set("yesterday"); err == nil {
+		t.Errorf("got %v, want an error", f)
+	}
 }
 
 func TestQuote(t *testing.T) {

@@ -6,12 +6,14 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -53,9 +55,16 @@ type Commit struct {
 
 // An Error is an answer of the admin API that is no success.
 type Error struct {
-	Status  int    `json:"-"`       // HTTP status code
-	Kind    string `json:"kind"`    // as the hub names kinds of failure: "not found"
-	Message string `json:"message"` // for people
+	// The HTTP status code.
+	Status int `json:"-"`
+	// How the hub names the kind of failure: "not found". Programs go by this and by the status code.
+	Kind string `json:"kind"`
+	// What was wrong, for people.
+	Message string `json:"message"`
+	// What to do about it, for people.
+	Help string `json:"help"`
+	// How long to wait before trying again; 0 if the hub gave no time.
+	RetryAfter time.Duration `json:"-"`
 }
 
 func (e *Error) Error() string {
@@ -75,7 +84,7 @@ type Client struct {
 }
 
 // maxAnswerBytes bounds what is read of an answer.
-const maxAnswerBytes = 16 << 20
+const maxAnswerBytes = 32 << 20
 
 // Status asks the hub how it is. A refusal is an [*Error].
 func (c *Client) Status(ctx context.Context) (Status, error) {
@@ -85,43 +94,84 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+path, nil)
-	if err != nil {
+	return c.call(ctx, http.MethodGet, path, nil, into)
+}
+
+// call sends a request, with body as JSON unless that is nil, and reads the answer into into unless that is nil.
+func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
+	answer, err := c.raw(ctx, method, path, body)
+	if err != nil || into == nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.Token)
-	res, err := c.HTTP.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswerBytes+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("get %s: %w", path, err)
-	case len(body) > maxAnswerBytes:
-		return fmt.Errorf("get %s: answer is longer than %d bytes", path, maxAnswerBytes)
-	case res.StatusCode != http.StatusOK:
-		return refusal(res.StatusCode, body)
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("get %s: %w", path, err)
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("%s %s: %w", strings.ToLower(method), path, err)
 	}
 	return nil
 }
 
+// raw is call for the bytes of the answer.
+func (c *Client) raw(ctx context.Context, method, path string, body any) ([]byte, error) {
+	req, err := c.request(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.HTTP.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswerBytes+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s %s: %w", strings.ToLower(method), path, err)
+	case len(answer) > maxAnswerBytes:
+		return nil, fmt.Errorf("%s %s: answer is longer than %d bytes", strings.ToLower(method), path, maxAnswerBytes)
+	case res.StatusCode < 200 || res.StatusCode > 299:
+		return nil, refusal(res, answer)
+	}
+	return answer, nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", strings.ToLower(method), path, err)
+		}
+		content = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, content)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
+}
+
 // refusal reads the hub's error, and does what it can with an answer that something in between has made.
-func refusal(status int, body []byte) error {
+func refusal(res *http.Response, body []byte) error {
 	var b ErrorBody
 	if err := json.Unmarshal(body, &b); err != nil || b.Error.Message == "" {
-		b.Error.Message = http.StatusText(status)
+		b.Error.Message = http.StatusText(res.StatusCode)
 	}
-	b.Error.Status = status
+	b.Error.Status = res.StatusCode
+	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 && n < 1<<20 {
+		b.Error.RetryAfter = time.Duration(n) * time.Second
+	}
 	return &b.Error
 }
 
 // IsUnauthenticated reports whether err says that the hub did not accept the token.
-func IsUnauthenticated(err error) bool {
+func IsUnauthenticated(err error) bool { return hasStatus(err, http.StatusUnauthorized) }
+
+// IsNotFound reports whether err says that there is no such thing, or that the token must not see it.
+func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
+
+func hasStatus(err error, code int) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Status == http.StatusUnauthorized
+	return errors.As(err, &e) && e.Status == code
 }

@@ -1,61 +1,211 @@
-// Package api is the hub's own HTTP API: whether it is alive and ready, which anybody may ask, and the admin API below
-// /v1, which takes the admin token. The platforms' APIs belong to their dialects.
+// Package api is the hub's own HTTP API: whether it is alive and ready, which anybody may ask, its metrics, and the
+// admin API below /v1. The platforms' APIs belong to their dialects.
+//
+// What there is, is the table in routes.go. The OpenAPI document openapi.json is made from it by the tests and served as
+// it is; TestOpenAPI says how.
 package api
 
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/json"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/access"
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
-// Config configures [New]. Token, Ready and Status are required.
+// Config configures [New]. Token, Ready, Status, Store, Committer, Broker and CA are required.
 type Config struct {
-	Token string // bearer token of the admin API
+	Token string // bearer token of the hub's owner
 	// Ready returns why the hub cannot serve now, nil if it can.
 	Ready func() error
 	// Status is called for /v1/status.
 	Status func(context.Context) (admin.Status, error)
+
+	Store     store.Store
+	Committer *commit.Committer
+	Broker    Broker
+	CA        CA
+
+	// Stats gets the counters; nil: nobody reads them.
+	Stats *Stats
+	// Metrics serves /metrics, for tokens that may read everything. nil: nothing is there.
+	Metrics http.Handler
 	// Served says what else this hub serves, for those who asked for something that is not there:
 	// "the Astarte APIs below /pairing, ...". May be empty.
 	Served string
-	Logger *slog.Logger // nil: discard
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // nil: time.Now
+
+	heartbeat time.Duration // of streams; 0: the constant of that name
 }
 
-type server struct {
-	cfg   Config
-	token [sha256.Size]byte
+// Broker is what the API asks of the MQTT broker.
+type Broker interface {
+	// DisconnectDevice ends the connections of a device. Its sessions stay.
+	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
 }
 
-// New returns the handler of the API; it answers every request.
-func New(cfg Config) http.Handler {
+// CA is what the API asks of the certificate authority.
+type CA interface {
+	RootPEM() []byte
+	CRL(authorityKeyID string, revoked []ca.Revocation) ([]byte, error)
+	IssuerKeyID() string
+}
+
+// A Server is the API; it answers every request.
+type Server struct {
+	cfg     Config
+	token   [sha256.Size]byte
+	mux     *http.ServeMux
+	limiter access.Limiter
+	streams streams
+	stopped chan struct{}
+	stop    sync.Once
+}
+
+// Stats counts; all counters only grow, except the gauge Streams.
+type Stats struct {
+	SignInsFailed, SignInsLimited atomic.Int64
+	Streams                       atomic.Int64 // open now
+}
+
+// readTimeout bounds how long a request may read in storage, or wait for the disk.
+const readTimeout = 30 * time.Second
+
+//go:embed openapi.json
+var openAPI []byte
+
+// New returns the API.
+func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{cfg: cfg, token: sha256.Sum256([]byte(cfg.Token))}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", s.read(s.healthz))
-	mux.HandleFunc("/readyz", s.read(s.readyz))
-	mux.HandleFunc("/v1/status", s.admin(s.read(s.status)))
-	mux.HandleFunc("/v1/", s.admin(s.nothing))
-	mux.HandleFunc("/", s.nothing)
-	return mux
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Stats == nil {
+		cfg.Stats = new(Stats)
+	}
+	if cfg.heartbeat == 0 {
+		cfg.heartbeat = heartbeat
+	}
+	s := &Server{cfg: cfg, token: sha256.Sum256([]byte(cfg.Token)), mux: http.NewServeMux(), stopped: make(chan struct{})}
+	s.mux.HandleFunc("/healthz", s.page(s.healthz))
+	s.mux.HandleFunc("/readyz", s.page(s.readyz))
+	if cfg.Metrics != nil {
+		s.mux.HandleFunc("/metrics", s.page(s.metrics))
+	}
+	s.mux.HandleFunc("/v1/", s.unknown)
+	s.mux.HandleFunc("/", s.nothing)
+	byPath := map[string][]*route{}
+	for _, rt := range s.routes() {
+		byPath[rt.path] = append(byPath[rt.path], &rt)
+	}
+	for path, list := range byPath {
+		s.mux.HandleFunc(path, s.endpoint(list))
+	}
+	return s
+}
+
+// Stop ends all streams, and those to come, so that an orderly stop of the HTTP server need not wait for them.
+func (s *Server) Stop() { s.stop.Do(func() { close(s.stopped) }) }
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// endpoint serves what is at one path.
+func (s *Server) endpoint(list []*route) http.HandlerFunc {
+	var allow []string
+	for _, rt := range list {
+		allow = append(allow, rt.method)
+		if rt.method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	slices.Sort(allow)
+	return func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		i := slices.IndexFunc(list, func(rt *route) bool { return rt.method == method })
+		if i < 0 {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.fail(w, r, refuse(errMethod, "%.20q is not for %s", r.Method, r.URL.Path))
+			return
+		}
+		if err := s.serve(w, r, list[i]); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+// serve answers a request for a route, or returns why it is refused.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt *route) error {
+	q := &request{Request: r}
+	var err error
+	if rt.scope != 0 {
+		if q.caller, err = s.signIn(r); err == nil {
+			err = authorize(q.caller, rt)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if q.params, err = parseQuery(r.URL.RawQuery, rt.params); err != nil {
+		return err
+	}
+	if rt.body != nil {
+		if q.body, err = readBody(w, r, rt.body); err != nil {
+			return err
+		}
+	}
+	if rt.stream != nil {
+		return rt.stream(w, q)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	q.Request = r.WithContext(ctx)
+	answer, err := rt.do(q)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return refuse(errTimeout, "not done after %v", readTimeout)
+	} else if err != nil {
+		return err
+	}
+	status := rt.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	switch content, isRaw := answer.([]byte); {
+	case isRaw:
+		send(w, status, rt.media, content)
+	case answer == nil:
+		w.WriteHeader(status)
+	default:
+		reply(w, status, answer)
+	}
+	return nil
 }
 
 // healthz answers as long as the process does: a supervisor that restarts it for less would only make things worse.
-func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.cfg.Ready(); err != nil {
 		reply(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready", "reason": err.Error()})
 		return
@@ -63,107 +213,46 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, map[string]string{"status": "ready"})
 }
 
-func (s *server) status(w http.ResponseWriter, r *http.Request) {
-	st, err := s.cfg.Status(r.Context())
+// metrics takes a token from everywhere: "only from this machine" would mean everybody behind a proxy on it.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	t, err := s.signIn(r)
+	if err == nil {
+		err = authorize(t, &route{method: http.MethodGet, path: "/metrics", scope: core.ScopeRead, whole: true})
+	}
 	if err != nil {
-		s.fail(w, r, fmt.Errorf("status: %w", err))
+		s.fail(w, r, err)
 		return
 	}
-	reply(w, http.StatusOK, st)
+	s.cfg.Metrics.ServeHTTP(w, r)
 }
 
-func (s *server) nothing(w http.ResponseWriter, r *http.Request) {
-	served := "This is a Fairlead hub: its admin API is below /v1, /healthz and /readyz tell how it is"
-	if s.cfg.Served != "" {
-		served += ", and it serves " + s.cfg.Served
-	}
-	refuse(w, core.ErrNotFound, fmt.Sprintf("nothing is served for %s %.200q. %s.", r.Method, r.URL.Path, served))
-}
-
-// read lets GET and HEAD through.
-func (s *server) read(next http.HandlerFunc) http.HandlerFunc {
+// page lets GET and HEAD through.
+func (s *Server) page(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			reply(w, http.StatusMethodNotAllowed, admin.ErrorBody{Error: admin.Error{
-				Kind: core.ErrInvalid.Error(), Message: fmt.Sprintf("%s can only be read: use GET", r.URL.Path),
-			}})
+			s.fail(w, r, refuse(errMethod, "%s can only be read", r.URL.Path))
 			return
 		}
 		next(w, r)
 	}
 }
 
-// admin lets the owner of the admin token through. Hashes are compared, so that neither content nor length shows in
-// the time it takes.
-func (s *server) admin(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], s.token[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="fairlead"`)
-			refuse(w, core.ErrUnauthenticated, `the admin API wants "Authorization: Bearer TOKEN"; `+
-				"`fairlead env` prints the token")
-			return
-		}
-		next(w, r)
-	}
-}
-
-// codes is the only place where this API turns a kind of failure into a number; the first match wins.
-var codes = []struct {
-	kind error
-	code int
-}{
-	{core.ErrInvalid, http.StatusBadRequest},
-	{core.ErrUnauthenticated, http.StatusUnauthorized},
-	{core.ErrDenied, http.StatusForbidden},
-	{core.ErrNotFound, http.StatusNotFound},
-	{core.ErrConflict, http.StatusConflict},
-	{core.ErrTooLarge, http.StatusRequestEntityTooLarge},
-	{core.ErrUnreachable, http.StatusConflict},
-	{core.ErrStorage, http.StatusServiceUnavailable},
-	{core.ErrStopping, http.StatusServiceUnavailable},
-}
-
-// code returns the status code for an error, and its kind; 500 and nil for an error without a kind.
-func code(err error) (int, error) {
-	for _, c := range codes {
-		if errors.Is(err, c.kind) {
-			return c.code, c.kind
-		}
-	}
-	return http.StatusInternalServerError, nil
-}
-
-// fail answers with the kind of an error; what exactly happened is in the log only.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status, kind := code(err)
-	if r.Context().Err() == nil { // the caller is still there, so it was not the caller's going that failed us
-		s.cfg.Logger.Warn("admin request failed", "method", r.Method, "path", r.URL.Path, "status", status, "err", err)
-	}
-	text := "internal error"
-	if kind != nil {
-		text = kind.Error()
-	}
-	reply(w, status, admin.ErrorBody{Error: admin.Error{Kind: text, Message: text + "; see the hub's log"}})
-}
-
-// refuse answers a request that is the caller's mistake.
-func refuse(w http.ResponseWriter, kind error, message string) {
-	status, _ := code(kind)
-	reply(w, status, admin.ErrorBody{Error: admin.Error{Kind: kind.Error(), Message: message}})
-}
-
-func reply(w http.ResponseWriter, status int, v any) {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		http.Error(w, `{"error":{"kind":"internal error","message":"internal error"}}`, http.StatusInternalServerError)
+// unknown tells only those who have a token that there is nothing.
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	if _, err := s.signIn(r); err != nil {
+		s.fail(w, r, err)
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // a caller that has gone needs no answer
+	s.nothing(w, r)
+}
+
+func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
+	served := "This is a Fairlead hub: its admin API is below /v1, /v1/openapi.json describes it, /healthz and /readyz tell how the hub is"
+	if s.cfg.Served != "" {
+		served += ", and it serves " + s.cfg.Served
+	}
+	s.fail(w, r, &problem{
+		kind: core.ErrNotFound, message: fmt.Sprintf("nothing is served for %.20s %.200q", r.Method, r.URL.Path), help: served + ".",
+	})
 }

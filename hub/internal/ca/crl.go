@@ -89,3 +89,8 @@ func (c *CA) revoker(authorityKeyID string) (authority, error) {
 	}
 	return authority{}, fmt.Errorf("%w: no issuing certificate has key identifier %.80q", core.ErrNotFound, authorityKeyID)
 }
+
+// IssuerKeyID returns the key identifier of the issuing certificate in use, as Issued.AuthorityKeyID does.
+func (c *CA) IssuerKeyID() string {
+	return hex.EncodeToString(c.state.Load().issuing.cert.SubjectKeyId)
+}

@@ -49,6 +49,8 @@ type Committer struct {
 	stopping bool
 	probe    bool // it is time to see whether the disk is well again
 
+	emitted chan struct{} // closed when the next transaction with events is on disk; nil: nobody waits
+
 	taken []*Batch // of the running transaction; only Run
 	stats Stats
 	down  atomic.Bool
@@ -254,7 +256,38 @@ func (c *Committer) commit(batches []*Batch) {
 		for _, f := range tx.after {
 			f()
 		}
+		if tx.emitted {
+			c.ring()
+		}
 	}
+}
+
+// Emitted returns a channel that is closed when the next transaction that emits events is on disk (or one that would
+// have, had it not refused). Whoever waits for events takes the channel first and then reads what is stored, so that
+// none can come in between.
+func (c *Committer) Emitted() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.emitted == nil {
+		c.emitted = make(chan struct{})
+	}
+	return c.emitted
+}
+
+func (c *Committer) ring() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.emitted != nil {
+		close(c.emitted)
+		c.emitted = nil
+	}
+}
+
+// Queued says what waits for a transaction now.
+func (c *Committer) Queued() (batches, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue), c.bytes
 }
 
 // report counts, and logs when the disk begins to refuse and when it is well again, once each.

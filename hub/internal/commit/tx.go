@@ -19,6 +19,7 @@ type Tx struct {
 	now       time.Time
 	after     []func()
 	undo      []func()
+	emitted   bool
 }
 
 // Now is the time of the transaction: one instant for all its operations.
@@ -40,6 +41,7 @@ func (tx *Tx) Emit(e core.Event) error {
 	if err := tx.AppendEvent(&e); err != nil {
 		return err
 	}
+	tx.emitted = true
 	if tx.committer.cfg.Notify == nil {
 		return nil
 	}

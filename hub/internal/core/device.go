@@ -34,6 +34,22 @@ type Tenant struct {
 	Created time.Time
 }
 
+// Validate reports, as [ErrInvalid], an id that no tenant may have. It is what all platforms' words for a tenant fit into;
+// a dialect may be stricter.
+func (id TenantID) Validate() error {
+	if len(id) == 0 || len(id) > 64 {
+		return fmt.Errorf("%w: tenant id of %d bytes, want 1 to 64", ErrInvalid, len(id))
+	}
+	for i := range len(id) {
+		c := id[i]
+		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || c != '_' && c != '-') {
+			return fmt.Errorf("%w: tenant id %q: want a-z, 0-9, _ and -, beginning with a letter or digit", ErrInvalid, string(id))
+		}
+	}
+	return nil
+}
+
 // A DeviceKey says which device is meant: the same id in two tenants or two dialects are two devices.
 type DeviceKey struct {
 	Tenant  TenantID
@@ -55,6 +71,16 @@ type Device struct {
 	LastConnected    time.Time // zero: never
 	LastDisconnected time.Time // zero: never
 	LastAddr         string    // IP address of the last connection, "" if there was none
+}
+
+// A DeviceQuery selects devices of one tenant and dialect. Tenant and Dialect are required.
+type DeviceQuery struct {
+	Tenant    TenantID
+	Dialect   string
+	Prefix    string   // the beginning of their ids
+	After     DeviceID // only ids behind this one; "": from the first
+	Connected *bool    // nil: connected or not
+	Limit     int      // at most that many
 }
 
 // An Enrolment is how a device proves, before it has a certificate, that it may have one.

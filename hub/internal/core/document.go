@@ -31,3 +31,10 @@ type Entry struct {
 	Value   Value
 	Changed time.Time
 }
+
+// A Leaf is an entry and where it is: one line of everything that is known about a device.
+type Leaf struct {
+	Document string // DocumentKey.Name
+	Side     Side
+	Entry
+}

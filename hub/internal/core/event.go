@@ -21,14 +21,23 @@ type EventKind string
 
 // The kinds of events that the core knows. Data is nil unless said otherwise.
 const (
-	DeviceRegistered   EventKind = "device.registered"
-	DeviceUnregistered EventKind = "device.unregistered"
-	DeviceConnected    EventKind = "device.connected"    // {"addr":"10.0.0.9"}
-	DeviceDisconnected EventKind = "device.disconnected" // {"reason":"keep-alive timeout"}
-	DeviceError        EventKind = "device.error"        // {"error":NAME,"metadata":{...}}, names are the dialect's
-	DeviceModelChanged EventKind = "device.model"        // what the device says it can do; the dialect's form
-	CertificateIssued  EventKind = "certificate.issued"  // {"serial":"..."}
-	DocumentChanged    EventKind = "document.changed"    // EntryChange
+	DeviceRegistered      EventKind = "device.registered"
+	DeviceUnregistered    EventKind = "device.unregistered"
+	DeviceConnected       EventKind = "device.connected"    // {"addr":"10.0.0.9"}
+	DeviceDisconnected    EventKind = "device.disconnected" // {"reason":"keep-alive timeout"}
+	DeviceError           EventKind = "device.error"        // {"error":NAME,"metadata":{...}}, names are the dialect's
+	DeviceModelChanged    EventKind = "device.model"        // what the device says it can do; the dialect's form
+	CertificateIssued     EventKind = "certificate.issued"  // {"serial":"..."}
+	CertificateRevocation EventKind = "certificate.revoked" // {"serial":"..."}
+	DocumentChanged       EventKind = "document.changed"    // EntryChange
+
+	CredentialsInhibited EventKind = "credentials.inhibited" // an operator has forbidden further certificates
+	CredentialsAllowed   EventKind = "credentials.allowed"   // and allows them again
+
+	// About no device; of a tenant, or without one of all.
+	TenantCreated EventKind = "tenant.created"
+	TokenCreated  EventKind = "token.created" // {"id":"...","name":"...","scope":"read"}
+	TokenRevoked  EventKind = "token.revoked" // {"id":"...","name":"...","scope":"read"}
 )
 
 // An EntryChange is the data of [DocumentChanged].

@@ -44,13 +44,17 @@ func Issue(tx Tx, d core.Device, as core.Enrolment, c core.Certificate, addr str
 	if err := tx.PutEnrolment(e); err != nil {
 		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
 	}
+	return emitSerial(tx, d, core.CertificateIssued, c.Serial)
+}
+
+func emitSerial(tx Tx, d core.Device, kind core.EventKind, serial string) error {
 	data, err := json.Marshal(struct {
 		Serial string `json:"serial"`
-	}{c.Serial})
+	}{serial})
 	if err != nil {
 		return err
 	}
-	return tx.Emit(core.Event{Device: d.DeviceKey, Num: d.Num, Kind: core.CertificateIssued, Data: data})
+	return tx.Emit(core.Event{Device: d.DeviceKey, Num: d.Num, Kind: kind, Data: data})
 }
 
 func supersede(tx Tx, n core.DeviceNum) error {
@@ -70,7 +74,8 @@ func supersede(tx Tx, n core.DeviceNum) error {
 	return nil
 }
 
-// Revoke withdraws a certificate for good. One that is revoked already stays as it is.
+// Revoke withdraws a certificate for good. One that is revoked already stays as it is, without an event. That the device's
+// connection ends is the caller's business.
 func Revoke(tx Tx, serial string) error {
 	c, err := tx.Certificate(serial)
 	if err != nil {
@@ -79,6 +84,13 @@ func Revoke(tx Tx, serial string) error {
 	if c.State == core.CertificateRevoked {
 		return nil
 	}
+	d, err := tx.DeviceByNum(c.Device)
+	if err != nil {
+		return fmt.Errorf("revoke certificate %.64q: %w", serial, err)
+	}
 	c.State, c.Changed = core.CertificateRevoked, tx.Now()
-	return tx.PutCertificate(c)
+	if err := tx.PutCertificate(c); err != nil {
+		return fmt.Errorf("revoke certificate %.64q: %w", serial, err)
+	}
+	return emitSerial(tx, d, core.CertificateRevocation, serial)
 }

@@ -24,6 +24,7 @@ var (
 // Reader is what the rules read; storage and its transactions satisfy it.
 type Reader interface {
 	Device(k core.DeviceKey) (core.Device, error)
+	DeviceByNum(n core.DeviceNum) (core.Device, error)
 	Enrolment(n core.DeviceNum) (core.Enrolment, error)
 	Certificate(serial string) (core.Certificate, error)
 	Certificates(n core.DeviceNum) ([]core.Certificate, error)
@@ -116,12 +117,27 @@ func Unregister(tx Tx, k core.DeviceKey) error {
 	return tx.Emit(core.Event{Device: d.DeviceKey, Num: d.Num, Kind: core.DeviceUnregistered})
 }
 
-// SetInhibited forbids a device further certificates, or allows them again. Those that it has stay usable.
+// SetInhibited forbids a device further certificates, or allows them again. Those that it has stay usable. A device that
+// has no enrolment, because it has never registered, is core.ErrNotFound. What is so already stays so without an event.
 func SetInhibited(tx Tx, n core.DeviceNum, on bool) error {
 	e, err := tx.Enrolment(n)
 	if err != nil {
 		return fmt.Errorf("inhibit device %d: %w", n, err)
 	}
+	if e.Inhibited == on {
+		return nil
+	}
 	e.Inhibited = on
-	return tx.PutEnrolment(e)
+	if err := tx.PutEnrolment(e); err != nil {
+		return fmt.Errorf("inhibit device %d: %w", n, err)
+	}
+	d, err := tx.DeviceByNum(n)
+	if err != nil {
+		return fmt.Errorf("inhibit device %d: %w", n, err)
+	}
+	kind := core.CredentialsAllowed
+	if on {
+		kind = core.CredentialsInhibited
+	}
+	return tx.Emit(core.Event{Device: d.DeviceKey, Num: n, Kind: kind})
 }

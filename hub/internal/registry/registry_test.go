@@ -237,6 +237,14 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantErr("registered anew meanwhile", w.issue("7", d, e), registry.ErrSecret)
+	want = []string{
+		"a device.registered", `a certificate.issued{"serial":"1"}`, `a certificate.issued{"serial":"2"}`, `a certificate.issued{"serial":"2"}`,
+		`a certificate.revoked{"serial":"1"}`, `a certificate.issued{"serial":"3"}`, "a credentials.inhibited", "a credentials.allowed",
+		`a certificate.issued{"serial":"5"}`, "a device.unregistered", "a device.registered",
+	}
+	if diff := cmp.Diff(want, w.events()); diff != "" {
+		t.Errorf("events: want -, got +:\n%s", diff)
+	}
 	w.wantErr("inhibit an unknown device", w.try(func(tx *commit.Tx) error { return registry.SetInhibited(tx, 999, true) }), core.ErrNotFound)
 }
 

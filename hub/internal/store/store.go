@@ -28,6 +28,8 @@ type Store interface {
 	// not wait for anything else, such as a client: a snapshot that is held costs the driver, which may interrupt it with
 	// core.ErrStorage. The Reader ends with fn.
 	View(ctx context.Context, fn func(Reader) error) error
+	// Size returns how many bytes the database takes, and how many more its log does (0 if the driver has none).
+	Size() (database, log int64, err error)
 	// Close waits for Update, interrupts views, and waits for their ends.
 	Close() error
 }
@@ -36,6 +38,7 @@ type Store interface {
 type Tx interface {
 	Reader
 	TenantWriter
+	TokenWriter
 	DeviceWriter
 	DocumentWriter
 	SampleWriter
@@ -51,6 +54,7 @@ type Tx interface {
 // ended early; after an error they yield nothing more.
 type Reader interface {
 	TenantReader
+	TokenReader
 	DeviceReader
 	DocumentReader
 	SampleReader
@@ -64,6 +68,9 @@ type TenantReader interface {
 	Tenants() ([]core.Tenant, error)                     // by id
 	Events(after int64, limit int) ([]core.Event, error) // with Seq above after, ascending
 	LastEvent() (seq int64, err error)                   // 0: none yet
+	// TenantEvents and DeviceEvents are Events for those of one tenant (its devices' included) and of one device.
+	TenantEvents(t core.TenantID, after int64, limit int) ([]core.Event, error)
+	DeviceEvents(k core.DeviceKey, after int64, limit int) ([]core.Event, error)
 }
 
 // TenantWriter writes tenants and events.
@@ -73,17 +80,36 @@ type TenantWriter interface {
 	DropEvents(before int64) (n int, err error) // with Seq below before
 }
 
+// TokenReader reads the tokens of the admin API.
+type TokenReader interface {
+	Token(id string) (core.Token, error)
+	TokenByHash(hash [32]byte) (core.Token, error)
+	Tokens() ([]core.Token, error) // by id
+}
+
+// TokenWriter writes the tokens of the admin API.
+type TokenWriter interface {
+	InsertToken(t core.Token) error
+	DeleteToken(id string) error // core.ErrNotFound if it is not there
+}
+
 // DeviceReader reads devices and what belongs to their identity.
 type DeviceReader interface {
 	Device(k core.DeviceKey) (core.Device, error)
 	DeviceByNum(n core.DeviceNum) (core.Device, error)
 	// Devices returns at most limit devices of a tenant and dialect ("" for all dialects) with Num above after, by Num.
 	Devices(t core.TenantID, dialect string, after core.DeviceNum, limit int) ([]core.Device, error)
+	// FindDevices returns devices by id, bytewise.
+	FindDevices(q core.DeviceQuery) ([]core.Device, error)
+	// DeviceDialects returns the dialects that the tenant has devices of, sorted.
+	DeviceDialects(t core.TenantID) ([]string, error)
 	CountDevices(t core.TenantID, dialect string) (total, connected int, err error)
 	Enrolment(n core.DeviceNum) (core.Enrolment, error)
 	Certificate(serial string) (core.Certificate, error)
 	Certificates(n core.DeviceNum) ([]core.Certificate, error) // oldest first
-	Counts(n core.DeviceNum) ([]core.Count, error)             // by scope
+	// Revoked yields the revoked certificates of one issuer that end after a time, in the order of issue.
+	Revoked(authorityKeyID string, after time.Time) iter.Seq2[core.Certificate, error]
+	Counts(n core.DeviceNum) ([]core.Count, error) // by scope
 }
 
 // DeviceWriter writes devices and what belongs to their identity.
@@ -99,6 +125,9 @@ type DeviceWriter interface {
 type DocumentReader interface {
 	Entry(k core.DocumentKey, path string) (core.Entry, error)
 	Entries(k core.DocumentKey) ([]core.Entry, error) // by path, bytewise
+	// Leaves yields the entries of all documents of a device by document, side and path, beginning with from, which need
+	// not exist: of it only the place counts, and the zero Leaf is before all.
+	Leaves(n core.DeviceNum, from core.Leaf) iter.Seq2[core.Leaf, error]
 }
 
 // DocumentWriter writes documents.
@@ -111,6 +140,8 @@ type DocumentWriter interface {
 type SampleReader interface {
 	// Series returns the device's series whose channel begins with prefix, by channel.
 	Series(n core.DeviceNum, prefix string) ([]*core.Series, error)
+	// SeriesAfter is Series for at most limit channels behind after ("": from the first).
+	SeriesAfter(n core.DeviceNum, prefix, after string, limit int) ([]*core.Series, error)
 	// Samples yields the samples of a series in the order of At, among equals in the order of acceptance (both reversed
 	// when r.Backwards). A series that was never stored has none. Values belong to the caller.
 	Samples(s *core.Series, r core.Range) iter.Seq2[core.Sample, error]

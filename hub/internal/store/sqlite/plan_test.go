@@ -15,6 +15,7 @@ import (
 var scans = []string{
 	"SELECT id, created FROM tenants ORDER BY id",
 	"SELECT seq FROM sqlite_sequence",
+	"SELECT id, hash, name, scope, tenant, created, expires FROM tokens ORDER BY id",
 	"SELECT num, tenant, dialect, client, device, created, expires FROM sessions ORDER BY num",
 	"SELECT session, filter, qos FROM subscriptions ORDER BY session, filter",
 	"SELECT session, count(*)",
@@ -38,6 +39,14 @@ func TestPlans(t *testing.T) {
 				return err
 			}
 			if _, _, err := tx.CountDevices("", ""); err != nil {
+				return err
+			}
+			for _, q := range []core.DeviceQuery{{Connected: &b}, {After: "x"}, {After: "x", Connected: &b}} {
+				if _, err := tx.FindDevices(q); err != nil {
+					return err
+				}
+			}
+			if _, err := tx.SeriesAfter(1, "", "x", 1); err != nil {
 				return err
 			}
 		}
@@ -72,10 +81,19 @@ func TestPlans(t *testing.T) {
 		"FROM blocks": "USING INDEX blocks_by_time (series=? AND first>? AND first<?)",
 		"FROM records WHERE tenant = ? AND dialect = ? AND key >=":      "(tenant=? AND dialect=? AND key>? AND key<?)",
 		"SELECT channel FROM series":                                    "(device=? AND channel>? AND channel<?)",
-		"FROM devices INDEXED BY devices_by_dialect":                    "(tenant=? AND dialect=? AND rowid>?)",
+		"last_addr FROM devices INDEXED BY devices_by_dialect":          "(tenant=? AND dialect=? AND rowid>?)",
 		"FROM devices INDEXED BY devices_by_tenant":                     "(tenant=? AND rowid>?)",
 		"FROM queue WHERE session = ? AND seq >":                        "(session=? AND seq>?)",
 		"FROM entries WHERE device = ? AND name = ? AND side = ? ORDER": "(device=? AND name=? AND side=?)",
+		"FROM devices INDEXED BY sqlite_autoindex_devices_1":            "(tenant=? AND dialect=? AND id>? AND id<?)",
+		"last_addr FROM devices INDEXED BY devices_connected":           "(tenant=? AND dialect=? AND id>? AND id<?)",
+		"FROM devices INDEXED BY devices_away":                          "(tenant=? AND dialect=? AND id>? AND id<?)",
+		"SELECT dialect FROM devices":                                   "USING COVERING INDEX devices_by_dialect (tenant=? AND dialect>?)",
+		"(name, side, path) >":                                          "(device=? AND (name,side,path)>(?,?,?))",
+		"FROM events INDEXED BY events_by_tenant":                       "(tenant=? AND rowid>?)",
+		"FROM events INDEXED BY events_by_device":                       "(tenant=? AND dialect=? AND device=? AND rowid>?)",
+		"FROM certificates INDEXED BY":                                  "(authority_key_id=?)",
+		"FROM tokens WHERE hash":                                        "(hash=?)",
 		"count(*) FROM devices WHERE":                                   "USING COVERING INDEX",
 		"count(*) FROM devices INDEXED":                                 "USING COVERING INDEX devices_connected",
 	} {

@@ -19,9 +19,12 @@ const appID = 0x466c4862
 //go:embed schema/001.sql
 var schema1 string
 
+//go:embed schema/002.sql
+var schema2 string
+
 // migrations bring the schema from version i to i+1. A released one is never changed, only followed by another, and
 // each has a test that opens a file of the version before.
-var migrations = []string{schema1}
+var migrations = []string{schema1, schema2}
 
 // openWriter opens the connection that writes. What is set here was chosen by measurement:
 //

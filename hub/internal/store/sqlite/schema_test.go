@@ -50,12 +50,36 @@ func fillVersion1(tx store.Tx) error {
 	)
 }
 
+func fillVersion2(tx store.Tx) error {
+	return tx.InsertToken(fixtureToken)
+}
+
+var fixtureToken = core.Token{
+	ID: "abc", Hash: [32]byte{1, 31: 2}, Name: "grafana", Scope: core.ScopeRead, Tenant: "test", Created: fixtureTime, Expires: fixtureTime,
+}
+
+// fills are what was added in each version.
+var fills = []func(store.Tx) error{fillVersion1, fillVersion2}
+
+// fillTo fills a database as one of that version was filled.
+func fillTo(version int) func(store.Tx) error {
+	return func(tx store.Tx) error {
+		for _, fill := range fills[:version] {
+			if err := fill(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 // dump prints what the interface gives of the fixture.
 func dump(r store.Reader) string {
 	var b strings.Builder
 	line := func(v any, err error) { fmt.Fprintf(&b, "%+v %v\n", v, err) }
 	one := func(v any, err error) { line(v, err) }
 	one(r.Tenants())
+	one(r.Tokens())
 	one(r.Device(fixtureDevice))
 	one(r.Enrolment(1))
 	one(r.Certificate("0a"))
@@ -96,15 +120,16 @@ func schema(t *testing.T, s *Store) (text string) {
 // TestOldVersions opens a database of every version there has been. The files stay for ever; -update only adds.
 func TestOldVersions(t *testing.T) {
 	fresh := opened(t, Config{})
-	if err := fresh.Update(fillVersion1); err != nil {
-		t.Fatal(err)
-	}
-	want := ""
-	if err := fresh.View(t.Context(), func(r store.Reader) error { want = dump(r); return nil }); err != nil {
-		t.Fatal(err)
-	}
 	for v := 1; v <= len(migrations); v++ {
 		t.Run(fmt.Sprint(v), func(t *testing.T) {
+			filled := opened(t, Config{})
+			if err := filled.Update(fillTo(v)); err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if err := filled.View(t.Context(), func(r store.Reader) error { want = dump(r); return nil }); err != nil {
+				t.Fatal(err)
+			}
 			name := filepath.Join("testdata", fmt.Sprintf("schema%d.db.gz", v))
 			if _, err := os.Stat(name); err != nil && *update && v == len(migrations) {
 				writeFixture(t, name)
@@ -152,7 +177,7 @@ func writeFixture(t *testing.T, name string) {
 	t.Helper()
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
-	err := s.Update(fillVersion1)
+	err := s.Update(fillTo(len(migrations)))
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}

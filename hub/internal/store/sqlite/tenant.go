@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
@@ -30,10 +31,15 @@ func tenant(r row) core.Tenant {
 	return core.Tenant{ID: core.TenantID(r.ColumnText(0)), Created: r.time(1)}
 }
 
+const eventColumns = "SELECT seq, at, tenant, dialect, device, kind, data "
+
 func (r *reader) Events(after int64, limit int) ([]core.Event, error) {
+	return events(r.c.rows(eventColumns+"FROM events WHERE seq > ? ORDER BY seq LIMIT ?", after, limit))
+}
+
+func events(rows iter.Seq2[row, error]) ([]core.Event, error) {
 	var list []core.Event
-	for r, err := range r.c.rows(
-		"SELECT seq, at, tenant, dialect, device, kind, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?", after, limit) {
+	for r, err := range rows {
 		if err != nil {
 			return nil, err
 		}

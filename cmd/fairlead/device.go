@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+)
+
+func deviceCommand() *cobra.Command {
+	cmd := group("device", "See devices, and decide about their credentials")
+	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceDocumentsCommand(),
+		inhibitCommand("inhibit", "Forbid a device further certificates; those that it has stay usable, see `fairlead cert revoke`", true),
+		inhibitCommand("allow", "Allow a device certificates again", false))
+	return cmd
+}
+
+// group makes a command that has others below it.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: subcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+}
+
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("%s: unknown command %q; see %s --help", verb(cmd), args[0], cmd.CommandPath())}
+}
+
+// exactly wants so many arguments.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return usageError{fmt.Errorf("%s: %s is missing; see %s --help", verb(cmd), names[len(args)], cmd.CommandPath())}
+		}
+		return atMost(len(names))(cmd, args)
+	}
+}
+
+const deviceArg = "DEVICE is dialect/tenant/id, or the id alone or its beginning where only one device has it."
+
+func deviceListCommand() *cobra.Command {
+	var q admin.DeviceQuery
+	var limit int
+	var connected, away bool
+	cmd := adminCommand(&cobra.Command{
+		Use: "list", Short: "List devices", Args: noArgs,
+		Example: "  fairlead device list --connected --tenant dev",
+	}, func(s *session, _ []string) error {
+		if connected != away {
+			q.Connected = &connected
+		}
+		list, more, err := collect(limit, func(limit int, cursor string) (admin.Page[admin.Device], error) {
+			q.Limit, q.Cursor = limit, cursor
+			return s.client.Devices(s.ctx, q)
+		})
+		if err != nil {
+			return err
+		}
+		return s.show(list, func(t *table) {
+			t.row("DIALECT", "TENANT", "ID", "CONNECTED", "LAST CONNECTED", "ADDRESS")
+			for _, d := range list {
+				t.row(d.Dialect, d.Tenant, d.ID, yesNo(d.Connected), when(d.LastConnected), or(d.LastAddress))
+			}
+			if more {
+				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
+			}
+		})
+	})
+	fl := cmd.Flags()
+	fl.StringVar(&q.Tenant, "tenant", "", "only of this `tenant`")
+	fl.StringVar(&q.Dialect, "dialect", "", "only those that speak this `dialect`: astarte, ...")
+	fl.StringVar(&q.Prefix, "prefix", "", "only those whose ids begin so")
+	fl.BoolVar(&connected, "connected", false, "only those that are connected")
+	fl.BoolVar(&away, "away", false, "only those that are not")
+	limitFlag(cmd, &limit, 1000)
+	return cmd
+}
+
+func limitFlag(cmd *cobra.Command, limit *int, def int) {
+	cmd.Flags().IntVar(limit, "limit", def, "print at most `N`; 0 is all")
+}
+
+func deviceShowCommand() *cobra.Command {
+	return adminCommand(&cobra.Command{
+		Use: "show DEVICE", Short: "Show one device, its credentials and what it has sent", Long: deviceArg, Args: exactly("DEVICE"),
+	}, func(s *session, args []string) error {
+		k, err := s.device(args[0])
+		if err != nil {
+			return err
+		}
+		d, err := s.client.Device(s.ctx, k)
+		if err != nil {
+			return err
+		}
+		return s.show(d, func(t *table) {
+			t.row("Device", d.String())
+			t.row("Created", when(d.Created))
+			t.row("Connected", yesNo(d.Connected))
+			t.row("Last connected", when(d.LastConnected))
+			t.row("Last disconnected", when(d.LastDisconnected))
+			t.row("Address", or(d.LastAddress))
+			if c := d.Credentials; c != nil {
+				t.row("Registered", yesNo(c.Registered))
+				t.row("Inhibited", yesNo(c.Inhibited))
+				t.row("First certificate", when(c.FirstCertificate))
+			}
+			for _, c := range d.Sent {
+				what := "Sent"
+				if c.Scope != "" {
+					what = "  " + c.Scope
+				}
+				t.row(what, fmt.Sprintf("%d messages, %d bytes", c.Messages, c.Bytes))
+			}
+		})
+	})
+}
+
+func deviceDocumentsCommand() *cobra.Command {
+	var q admin.EntryQuery
+	var document string
+	var limit int
+	cmd := adminCommand(&cobra.Command{
+		Use: "documents DEVICE", Short: "Show what is desired of a device, and what it reports", Long: deviceArg, Args: exactly("DEVICE"),
+	}, func(s *session, args []string) error {
+		k, err := s.device(args[0])
+		if err != nil {
+			return err
+		}
+		if document != "" {
+			q.Document = &document
+		}
+		list, more, err := collect(limit, func(limit int, cursor string) (admin.Page[admin.Entry], error) {
+			q.Limit, q.Cursor = limit, cursor
+			return s.client.Documents(s.ctx, k, q)
+		})
+		if err != nil {
+			return err
+		}
+		return s.show(list, func(t *table) {
+			t.row("DOCUMENT", "SIDE", "PATH", "CHANGED", "VALUE")
+			for _, e := range list {
+				t.row(or(e.Document), e.Side, or(e.Path), when(e.Changed), valueText(e.Value))
+			}
+			if more {
+				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
+			}
+		})
+	})
+	cmd.Flags().StringVar(&document, "document", "", "only of this `document`")
+	cmd.Flags().StringVar(&q.Side, "side", "", "only of this `side`: desired or reported")
+	limitFlag(cmd, &limit, 1000)
+	return cmd
+}
+
+// maxValueText bounds what a table shows of a value; --json has all of it.
+const maxValueText = 200
+
+// valueText returns a value for a table: strings as they are, everything else as JSON.
+func valueText(v admin.Value) string {
+	text := string(v.Value)
+	if x, err := v.Decode(); err == nil {
+		switch x := x.(type) {
+		case string:
+			text = strconv.Quote(x)
+		case []byte:
+			text = fmt.Sprintf("%d bytes: %s", len(x), text)
+		case int64:
+			text = strconv.FormatInt(x, 10)
+		}
+	}
+	if runes := []rune(text); len(runes) > maxValueText {
+		text = string(slices.Concat(runes[:maxValueText], []rune("...")))
+	}
+	return text
+}
+
+func inhibitCommand(use, short string, on bool) *cobra.Command {
+	return adminCommand(&cobra.Command{Use: use + " DEVICE", Short: short, Long: short + ".\n\n" + deviceArg, Args: exactly("DEVICE")},
+		func(s *session, args []string) error {
+			k, err := s.device(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := s.client.SetCredentials(s.ctx, k, admin.SetCredentials{Inhibited: on})
+			if err != nil {
+				return err
+			}
+			return s.show(c, func(t *table) {
+				if c.Inhibited {
+					t.row(k.String() + " gets no further certificates")
+				} else {
+					t.row(k.String() + " may get certificates")
+				}
+			})
+		})
+}

@@ -1,0 +1,238 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/access"
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
+)
+
+// ownerToken is the token in the data folder, and the others are those of the world below.
+const (
+	ownerToken = "0123456789abcdefghij"
+	readAll    = "read-all-token-000000"
+	writeAll   = "write-all-token-00000"
+	readAcme   = "read-acme-token-00000"
+	writeAcme  = "write-acme-token-0000"
+	adminAcme  = "admin-acme-token-0000"
+	oldToken   = "expired-token-0000000"
+)
+
+var noon = time.Date(2026, 5, 6, 12, 0, 0, 0, time.UTC)
+
+// A rig is the API on SQLite with a small world in it.
+type rig struct {
+	testing.TB
+	*Server
+	store     store.Store
+	committer *commit.Committer
+	status    error
+	ready     error
+
+	mu           sync.Mutex
+	now          time.Time
+	disconnected []string
+}
+
+func newRig(t testing.TB, edit func(*Config)) *rig {
+	t.Helper()
+	g := &rig{TB: t, now: noon}
+	var err error
+	if g.store, err = sqlite.Open(context.Background(), sqlite.Config{Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	authority, err := ca.Open(ca.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.committer = commit.New(commit.Config{Store: g.store, Now: g.clock})
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = g.committer.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		<-done
+		g.store.Close()
+	})
+	cfg := Config{
+		Token: ownerToken, Ready: func() error { return g.ready },
+		Status: func(context.Context) (admin.Status, error) {
+			return admin.Status{Version: "v1.2.3", Started: noon, Dialects: []string{"astarte"}, Devices: admin.Devices{Total: 5}}, g.status
+		},
+		Store: g.store, Committer: g.committer, Broker: g, CA: authority, Now: g.clock,
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fairlead_up 1\n") }),
+		Served:  "the Astarte APIs below /pairing",
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	g.Server = New(cfg)
+	g.do(func(tx *commit.Tx) error { return fill(tx, authority.IssuerKeyID()) })
+	return g
+}
+
+func (g *rig) clock() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.now
+}
+
+// DisconnectDevice is the broker's side.
+func (g *rig) DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error {
+	tx.After(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.disconnected = append(g.disconnected, fmt.Sprintf("%d: %s", n, reason))
+	})
+	return nil
+}
+
+// left returns which devices were disconnected, and why.
+func (g *rig) left() []string {
+	g.do(func(*commit.Tx) error { return nil }) // what comes after the commits before it has come
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.disconnected)
+}
+
+func (g *rig) do(f func(*commit.Tx) error) {
+	g.Helper()
+	if err := g.committer.Do(context.Background(), f); err != nil {
+		g.Fatal(err)
+	}
+}
+
+// fill makes the world: the tenants acme, with devices in two dialects, and other, with one of the same id.
+func fill(tx *commit.Tx, issuer string) error {
+	var errs []error
+	try := func(err error) { errs = append(errs, err) }
+	for _, t := range []core.TenantID{"acme", "other"} {
+		try(tx.InsertTenant(core.Tenant{ID: t, Created: noon.Add(-time.Hour)}))
+	}
+	for _, t := range []core.Token{
+		{ID: "t-read", Hash: hashOf(readAll), Name: "read all", Scope: core.ScopeRead},
+		{ID: "t-write", Hash: hashOf(writeAll), Name: "write all", Scope: core.ScopeWrite},
+		{ID: "t-acme-read", Hash: hashOf(readAcme), Name: "read acme", Scope: core.ScopeRead, Tenant: "acme"},
+		{ID: "t-acme-write", Hash: hashOf(writeAcme), Name: "write acme", Scope: core.ScopeWrite, Tenant: "acme"},
+		{ID: "t-acme-admin", Hash: hashOf(adminAcme), Name: "admin acme", Scope: core.ScopeAdmin, Tenant: "acme"},
+		{ID: "t-old", Hash: hashOf(oldToken), Name: "old", Scope: core.ScopeAdmin, Expires: noon},
+	} {
+		t.Created = noon.Add(-time.Hour)
+		try(tx.InsertToken(t))
+	}
+	for i, k := range []core.DeviceKey{
+		{Tenant: "acme", Dialect: "astarte", ID: "pump-1"},
+		{Tenant: "acme", Dialect: "astarte", ID: "pump-2"},
+		{Tenant: "acme", Dialect: "mqtt", ID: "lamp"},
+		{Tenant: "other", Dialect: "astarte", ID: "pump-1"},
+	} {
+		d := core.Device{DeviceKey: k, Created: noon.Add(-time.Minute), Connected: i%2 == 0}
+		if d.Connected {
+			d.LastConnected, d.LastAddr = noon, "192.0.2.9"
+		}
+		try(tx.InsertDevice(&d))
+		if k.Dialect == "astarte" {
+			try(tx.PutEnrolment(core.Enrolment{Device: d.Num, SecretHash: []byte{1}, FirstRegistered: noon, LastCredentialsAddr: "192.0.2.7"}))
+			for n := range 3 {
+				try(tx.PutCertificate(core.Certificate{
+					Serial: fmt.Sprintf("a%x%03x", i, n), Device: d.Num, SHA256: [32]byte{byte(i), byte(n)}, AuthorityKeyID: issuer,
+					NotBefore: noon, NotAfter: noon.Add(time.Hour), State: map[bool]core.CertificateState{true: core.CertificateActive, false: core.CertificateSuperseded}[n == 2], Changed: noon,
+				}))
+			}
+		}
+		try(tx.AddCount(d.Num, core.Count{Messages: 3, Bytes: 300}))
+		try(tx.AddCount(d.Num, core.Count{Scope: "org.example.Temps v1.0", Messages: 2, Bytes: 200}))
+		try(fillData(tx, d.Num))
+		try(tx.Emit(core.Event{Device: k, Num: d.Num, Kind: core.DeviceConnected, Data: []byte(`{"addr":"192.0.2.9"}`)}))
+	}
+	try(tx.Emit(core.Event{
+		Device: core.DeviceKey{Tenant: "acme", Dialect: "astarte", ID: "pump-1"}, Kind: core.DocumentChanged,
+		Data: must(json.Marshal(core.EntryChange{Document: "conf:1", Side: "desired", Path: "/limit", New: core.AppendInt(nil, 1<<60)})),
+	}))
+	try(tx.Emit(core.Event{Kind: core.TokenCreated, Data: []byte(`{"id":"x"}`)}))
+	return errors.Join(errs...)
+}
+
+func fillData(tx *commit.Tx, n core.DeviceNum) error {
+	var errs []error
+	for _, c := range []string{"temps:1/a", "temps:1/b", "all:1"} {
+		b := core.Block{Series: &core.Series{Device: n, Channel: c}}
+		for i := range 5 {
+			at := noon.Add(time.Duration(i/2) * time.Second).UnixMicro()
+			v := core.AppendFloat(nil, float64(i)+0.5)
+			if c == "all:1" {
+				v = must(core.Append(nil, everything()[i]))
+			}
+			b.Add(at, at+1500, v)
+		}
+		errs = append(errs, tx.AppendBlock(&b))
+	}
+	for _, side := range []core.Side{core.Reported, core.Desired} {
+		for _, name := range []string{"", "conf:1", "conf:2"} {
+			for i, p := range []string{"", "/limit", "/name"} {
+				e := core.Entry{Path: p, Value: core.AppendInt(nil, int64(i)<<59), Changed: noon}
+				errs = append(errs, tx.PutEntry(core.DocumentKey{Device: n, Name: name, Side: side}, e))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// everything has values of every type in few samples.
+func everything() []any {
+	return []any{
+		int64(1)<<53 - 1, int64(1) << 53,
+		[]byte{0, 255},
+		noon.Add(time.Microsecond),
+		map[string]any{"ok": true, "list": []any{int64(1), int64(2)}, "mixed": []any{nil, "x"}},
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func hashOf(text string) [32]byte { return access.Hash(text) }
+
+// call sends a request and returns the answer. do is "METHOD /path".
+func (g *rig) call(do, token, body string) *httptest.ResponseRecorder {
+	g.Helper()
+	method, target, _ := strings.Cut(do, " ")
+	var content io.Reader
+	if body != "" {
+		content = strings.NewReader(body)
+	}
+	ctx, cancel := context.WithTimeout(g.Context(), 10*time.Second) // where a stream begins that should be refused
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, method, target, content)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, r)
+	return w
+}
+
+func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }

@@ -1,0 +1,191 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+)
+
+// Parameters that several routes have.
+var (
+	limitParam  = param{name: "limit", kind: aNumber, min: 1, max: 1000, def: 100, doc: "The most items that the page shall have."}
+	cursorParam = param{name: "cursor", kind: aText, doc: "Where the page begins: next of the page before it."}
+	tenantParam = param{name: "tenant", kind: aText, doc: "Only of this tenant."}
+)
+
+const devicePath = "/v1/devices/{dialect}/{tenant}/{device}"
+
+// routes is the API.
+func (s *Server) routes() []route {
+	var list []route
+	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.tokenRoutes()} {
+		list = append(list, part...)
+	}
+	return list
+}
+
+func (s *Server) hubRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/v1/openapi.json", id: "describe", doc: "This document.",
+			media: "application/json", do: func(*request) (any, error) { return openAPI, nil },
+		},
+		{
+			method: http.MethodGet, path: "/v1/status", id: "status", doc: "How the hub is, and what it has done since it started.",
+			scope: core.ScopeRead, whole: true, answer: reflect.TypeFor[admin.Status](),
+			do: func(r *request) (any, error) { return s.cfg.Status(r.Context()) },
+		},
+		{
+			method: http.MethodGet, path: "/v1/tenants", id: "listTenants", doc: "Tenants by id.",
+			scope: core.ScopeRead, params: []param{limitParam, cursorParam},
+			answer: reflect.TypeFor[admin.Page[admin.Tenant]](), do: s.listTenants,
+		},
+		{
+			method: http.MethodPost, path: "/v1/tenants", id: "createTenant", doc: "Make a tenant.",
+			scope: core.ScopeAdmin, whole: true, status: http.StatusCreated,
+			body: reflect.TypeFor[admin.NewTenant](), answer: reflect.TypeFor[admin.Tenant](), do: s.createTenant,
+		},
+		{
+			method: http.MethodGet, path: "/v1/tenants/{tenant}", id: "showTenant", doc: "One tenant, and how many devices it has.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Tenant](), do: s.showTenant,
+		},
+		{
+			method: http.MethodGet, path: "/v1/ca/root.pem", id: "rootCertificate", media: "application/x-pem-file",
+			doc: "The root certificate that clients must trust, in PEM. It is no secret; fetched without a check of the hub's certificate it is no proof of anything.",
+			do:  func(*request) (any, error) { return s.cfg.CA.RootPEM(), nil },
+		},
+		{
+			method: http.MethodGet, path: "/v1/ca/crl", id: "revocationList", media: "application/pkix-crl",
+			doc:   "The revocation list of an issuing certificate, in DER (RFC 5280).",
+			scope: core.ScopeRead, whole: true, do: s.revocationList,
+			params: []param{{name: "issuer", doc: "The key identifier of the issuing certificate, as in certificates; absent: that of the one in use."}},
+		},
+		{
+			method: http.MethodGet, path: "/v1/events", id: "listEvents", doc: "Events in the order in which they happened.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.EventPage](), do: s.listEvents,
+			params: append([]param{limitParam, {
+				name: "after", kind: aNumber, max: maxSeq, doc: "Begin behind the event of this number; 0: with the oldest that is kept.",
+			}}, eventParams...),
+		},
+		{
+			method: http.MethodGet, path: "/v1/events/stream", id: "streamEvents", media: "text/event-stream",
+			doc: "Events as they happen, as server-sent events. Each has its number as id, its kind as event, and as data what the list has as an item. " +
+				"An event hub.position tells where the stream is; hub.gap tells that events were dropped before they could be sent. " +
+				"It goes on where the header Last-Event-ID or the parameter after says, else it begins now.",
+			scope: core.ScopeRead, stream: s.streamEvents,
+			params: append([]param{{
+				name: "after", kind: aNumber, min: -1, max: maxSeq, def: -1, doc: "Begin behind the event of this number; -1: now. The header Last-Event-ID goes before.",
+			}}, eventParams...),
+		},
+	}
+}
+
+func (s *Server) deviceRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/v1/devices", id: "listDevices", doc: "Devices by tenant, dialect and id.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Page[admin.Device]](), do: s.listDevices,
+			params: []param{
+				tenantParam,
+				{name: "dialect", doc: "Only those that speak this platform's dialect."},
+				{name: "prefix", doc: "Only those whose ids begin with this."},
+				{name: "connected", kind: aFlag, doc: "Only those that are connected (true), or not (false)."},
+				limitParam, cursorParam,
+			},
+		},
+		{
+			method: http.MethodGet, path: devicePath, id: "showDevice", doc: "One device, with its credentials and counters.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Device](), do: s.showDevice,
+		},
+		{
+			method: http.MethodGet, path: devicePath + "/credentials", id: "showCredentials", doc: "How a device comes to its certificates.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Credentials](), do: s.showCredentials,
+		},
+		{
+			method: http.MethodPut, path: devicePath + "/credentials", id: "setCredentials",
+			doc:   "Forbid a device further certificates, or allow them again.",
+			scope: core.ScopeWrite, body: reflect.TypeFor[admin.SetCredentials](), answer: reflect.TypeFor[admin.Credentials](), do: s.setCredentials,
+		},
+		{
+			method: http.MethodGet, path: devicePath + "/certificates", id: "listCertificates", doc: "The certificates of a device, the newest first.",
+			scope: core.ScopeRead, params: []param{limitParam, cursorParam},
+			answer: reflect.TypeFor[admin.Page[admin.Certificate]](), do: s.listCertificates,
+		},
+		{
+			method: http.MethodGet, path: "/v1/certificates/{serial}", id: "showCertificate", doc: "One certificate.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Certificate](), do: s.showCertificate,
+		},
+		{
+			method: http.MethodPost, path: "/v1/certificates/{serial}/revoke", id: "revokeCertificate",
+			doc:   "Withdraw a certificate for good and disconnect its device. One that is revoked already stays as it is.",
+			scope: core.ScopeWrite, answer: reflect.TypeFor[admin.Certificate](), do: s.revokeCertificate,
+		},
+	}
+}
+
+func (s *Server) dataRoutes() []route {
+	samples := limitParam
+	samples.max = 10_000
+	return []route{
+		{
+			method: http.MethodGet, path: devicePath + "/channels", id: "listChannels",
+			doc:   "The channels of a device by name, each with its newest sample. A page of large samples is shorter than asked for.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Page[admin.Channel]](), do: s.listChannels,
+			params: []param{{name: "prefix", doc: "Only those whose names begin with this."}, limitParam, cursorParam},
+		},
+		{
+			method: http.MethodGet, path: devicePath + "/samples", id: "listSamples",
+			doc:   "The samples of a channel by time, those of one time in the order of their arrival. A page of large samples is shorter than asked for.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Page[admin.Sample]](), do: s.listSamples,
+			params: []param{
+				{name: "channel", required: true, doc: "The channel. One that the device has never sent to has no samples."},
+				{name: "since", kind: aTime, doc: "Only those of this time and later."},
+				{name: "to", kind: aTime, doc: "Only those before this time."},
+				{name: "backwards", kind: aFlag, doc: "true: the newest first."},
+				samples, cursorParam,
+			},
+		},
+		{
+			method: http.MethodGet, path: devicePath + "/documents", id: "listDocuments",
+			doc: "What is known about a device: the entries of its documents by document, side and path. A page can be short, " +
+				"or empty, although more follows.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Page[admin.Entry]](), do: s.listDocuments,
+			params: []param{
+				{name: "document", doc: "Only of this document. It may be empty: the name of a device's only one."},
+				{name: "side", values: []string{"desired", "reported"}, doc: "Only of this side."},
+				limitParam, cursorParam,
+			},
+		},
+	}
+}
+
+func (s *Server) tokenRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/v1/tokens", id: "listTokens", doc: "The tokens that the caller may manage, by id.",
+			scope: core.ScopeAdmin, params: []param{limitParam, cursorParam},
+			answer: reflect.TypeFor[admin.Page[admin.Token]](), do: s.listTokens,
+		},
+		{
+			method: http.MethodPost, path: "/v1/tokens", id: "createToken",
+			doc:   "Make a token. It may do, open and last no more than the caller's own. The answer is the only place where it is told.",
+			scope: core.ScopeAdmin, status: http.StatusCreated,
+			body: reflect.TypeFor[admin.NewToken](), answer: reflect.TypeFor[admin.CreatedToken](), do: s.createToken,
+		},
+		{
+			method: http.MethodGet, path: "/v1/tokens/self", id: "showSelf", doc: "The caller's own token.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Token](),
+			do: func(r *request) (any, error) { return tokenOf(r.caller), nil },
+		},
+		{
+			method: http.MethodGet, path: "/v1/tokens/{id}", id: "showToken", doc: "One token.",
+			scope: core.ScopeAdmin, answer: reflect.TypeFor[admin.Token](), do: s.showToken,
+		},
+		{
+			method: http.MethodDelete, path: "/v1/tokens/{id}", id: "revokeToken", doc: "End a token. Streams that it has opened end too.",
+			scope: core.ScopeAdmin, status: http.StatusNoContent, do: s.revokeToken,
+		},
+	}
+}

@@ -1,0 +1,80 @@
+package commit_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+func TestEmitted(t *testing.T) {
+	f := start(t, nil)
+	rang := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	do := func(fn func(*commit.Tx) error) { _ = f.Do(t.Context(), fn) }
+	first, same := f.Emitted(), f.Emitted()
+	do(func(tx *commit.Tx) error { return tx.InsertTenant(core.Tenant{ID: "t"}) })
+	if rang(first) {
+		t.Error("rang for a transaction without an event")
+	}
+	f.store.fail(core.ErrStorage)
+	do(func(tx *commit.Tx) error { return tx.Emit(core.Event{Kind: "lost"}) })
+	f.store.fail(nil)
+	if rang(first) {
+		t.Error("rang for a transaction that is not on disk")
+	}
+	do(func(tx *commit.Tx) error { return tx.Emit(core.Event{Kind: "kept"}) })
+	for _, c := range []<-chan struct{}{first, same} {
+		select {
+		case <-c:
+		case <-time.After(10 * time.Second):
+			t.Fatal("did not ring")
+		}
+	}
+	// Who was woken finds the event.
+	_ = f.store.View(t.Context(), func(r store.Reader) error {
+		got, err := r.Events(0, 10)
+		if err != nil || len(got) != 1 || got[0].Kind != "kept" {
+			t.Errorf("got %v, %v", got, err)
+		}
+		return nil
+	})
+	if rang(f.Emitted()) {
+		t.Error("the next channel is closed already")
+	}
+}
+
+func TestQueued(t *testing.T) {
+	f := start(t, nil)
+	next := f.hold()
+	o := newOwner("", nil)
+	batch := func() *commit.Batch {
+		b := &commit.Batch{Owner: o}
+		b.Do(insert("x"), nil)
+		return b
+	}
+	submit(t, f, batch())
+	release := next() // it is not in the queue any more
+	b := batch()
+	submit(t, f, b)
+	submit(t, f, batch())
+	if n, bytes := f.Queued(); n != 2 || bytes != 2*b.Size() {
+		t.Errorf("got %d batches of %d bytes, want the 2 that wait", n, bytes)
+	}
+	f.free()
+	release()
+	for range 3 {
+		<-o.done
+	}
+	if n, bytes := f.Queued(); n != 0 || bytes != 0 {
+		t.Errorf("got %d batches of %d bytes, want none", n, bytes)
+	}
+}

@@ -1,0 +1,69 @@
+package hub
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/api"
+	"github.com/fairlead-iot/fairlead/hub/internal/metrics"
+)
+
+// metrics returns the handler of /metrics. Nothing in it is read from the database, so that it answers when that does
+// not. The names are documented in docs/admin-api.md; dashboards are built on them.
+func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
+	mqtt, commits := p.broker.Stats(), p.committer.Stats()
+	number := func(v *atomic.Int64) func() (float64, bool) {
+		return func() (float64, bool) { return float64(v.Load()), true }
+	}
+	queued := func(bytes bool) func() (float64, bool) {
+		return func() (float64, bool) {
+			n, size := p.committer.Queued()
+			if bytes {
+				n = size
+			}
+			return float64(n), true
+		}
+	}
+	size := func(log bool) func() (float64, bool) {
+		return func() (float64, bool) {
+			db, wal, err := p.store.Size()
+			if log {
+				db = wal
+			}
+			return float64(db), err == nil
+		}
+	}
+	ready := func() (float64, bool) {
+		if h.health(p) != nil {
+			return 0, true
+		}
+		return 1, true
+	}
+	const gauge, counter = metrics.Gauge, metrics.Counter
+	return metrics.New(Version(), h.cfg.Logger, []metrics.Metric{
+		{Name: "ready", Help: "1 if storage accepts writes and the hub is not stopping.", Kind: gauge, Read: ready},
+
+		{Name: "mqtt_connections", Help: "Open MQTT connections that have signed in.", Kind: gauge, Read: number(&mqtt.Connections)},
+		{Name: "mqtt_sessions", Help: "MQTT sessions, connected or not.", Kind: gauge, Read: number(&mqtt.Sessions)},
+		{Name: "mqtt_connections_accepted_total", Help: "Connections to the MQTT port.", Kind: counter, Read: number(&mqtt.Accepted)},
+		{Name: "mqtt_connections_refused_total", Help: "Connections to the MQTT port that did not sign in.", Kind: counter, Read: number(&mqtt.Refused)},
+		{Name: "mqtt_messages_received_total", Help: "Messages from MQTT clients.", Kind: counter, Read: number(&mqtt.MessagesIn)},
+		{Name: "mqtt_messages_sent_total", Help: "Messages to MQTT clients.", Kind: counter, Read: number(&mqtt.MessagesOut)},
+		{Name: "mqtt_messages_dropped_total", Help: "Messages that a full queue or a slow client lost.", Kind: counter, Read: number(&mqtt.Dropped)},
+		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
+		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
+
+		{Name: "commits_total", Help: "Transactions on disk.", Kind: counter, Read: number(&commits.Commits)},
+		{Name: "commit_batches_total", Help: "Batches in them: how many shared the cost of a sync.", Kind: counter, Read: number(&commits.Batches)},
+		{Name: "commit_failures_total", Help: "Transactions that the disk refused.", Kind: counter, Read: number(&commits.Failures)},
+		{Name: "commit_queue_batches", Help: "Batches that wait for a transaction.", Kind: gauge, Read: queued(false)},
+		{Name: "commit_queue_bytes", Help: "Memory of the batches that wait for a transaction.", Kind: gauge, Read: queued(true)},
+
+		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "database", Read: size(false)},
+		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "log", Read: size(true)},
+
+		{Name: "api_sign_ins_failed_total", Help: "Requests to the admin API with an unknown token.", Kind: counter, Read: number(&stats.SignInsFailed)},
+		{Name: "api_sign_ins_limited_total", Help: "Requests refused because too many with unknown tokens had come from their address.", Kind: counter, Read: number(&stats.SignInsLimited)},
+		{Name: "api_event_streams", Help: "Open event streams.", Kind: gauge, Read: number(&stats.Streams)},
+	})
+}

@@ -1,0 +1,92 @@
+package hub
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+)
+
+// TestMetrics: every name that the documentation promises is there, and every number is one.
+func TestMetrics(t *testing.T) {
+	r := start(t, Config{Development: true})
+	c, err := r.State().Client(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.HTTP.CloseIdleConnections()
+	req, err := http.NewRequest(http.MethodGet, c.URL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	res, err := c.HTTP.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("got %s, %v", res.Status, err)
+	}
+	for _, want := range []string{
+		`fairlead_build_info\{version="[^"]+"\} 1`, `fairlead_ready 1`, `fairlead_mqtt_connections 0`, `fairlead_mqtt_sessions 0`,
+		`fairlead_mqtt_connections_refused_total 0`, `fairlead_mqtt_messages_received_total 0`, `fairlead_commits_total [1-9]\d*`,
+		`fairlead_commit_queue_bytes 0`, `fairlead_storage_bytes\{part="database"\} [1-9]`, `fairlead_storage_bytes\{part="log"\} \d`,
+		`fairlead_api_event_streams 0`, `go_goroutines \d+`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + want).Match(body) {
+			t.Errorf("want %s in\n%s", want, body)
+		}
+	}
+}
+
+// An open stream of events does not hold up an orderly stop.
+func TestStopEndsStreams(t *testing.T) {
+	r := start(t, Config{})
+	c, err := r.State().Client(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.HTTP.CloseIdleConnections()
+	req, err := http.NewRequest(http.MethodGet, c.URL+"/v1/events/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	res, err := c.HTTP.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	began := time.Now()
+	r.stop()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || !strings.HasPrefix(string(body), "id: 0\nevent: hub.position\n") {
+		t.Errorf("got %q, %v, want a stream that ends in order", body, err)
+	}
+	if err := r.wait(); err != nil || time.Since(began) > stopTimeout/2 {
+		t.Errorf("run: %v, after %v", err, time.Since(began))
+	}
+}
+
+// What the hub itself does is an event, also for those who follow.
+func TestEventsOfTheHub(t *testing.T) {
+	r := start(t, Config{})
+	c, err := r.State().Client(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.HTTP.CloseIdleConnections()
+	if _, err := c.CreateTenant(t.Context(), admin.NewTenant{ID: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := c.Events(t.Context(), admin.EventQuery{})
+	if err != nil || len(page.Items) != 1 || page.Items[0].Kind != "tenant.created" || page.Items[0].Tenant != "acme" {
+		t.Errorf("got %+v, %v", page, err)
+	}
+}
