@@ -13,6 +13,9 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
+// patience is what views get in these tests: a short one, such as has, ends well before even on a busy machine.
+const patience = time.Second
+
 // load writes so many megabytes in small transactions and returns the largest size of the log.
 func load(t *testing.T, s *Store, megabytes int) (largest int64) {
 	t.Helper()
@@ -74,7 +77,7 @@ func TestLogIsBoundedByReaders(t *testing.T) {
 
 // TestLongViewIsInterrupted: a view that is held for long loses against the log, with an error that says why.
 func TestLongViewIsInterrupted(t *testing.T) {
-	s := opened(t, Config{WALBytes: 1 << 20, viewPatience: 10 * time.Millisecond})
+	s := opened(t, Config{WALBytes: 1 << 20, viewPatience: patience})
 	put(t, s, "k", nil)
 	running, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -91,6 +94,7 @@ func TestLongViewIsInterrupted(t *testing.T) {
 		})
 	}()
 	<-running
+	time.Sleep(patience)
 	got := load(t, s, 12)
 	select {
 	case err := <-ended:
@@ -111,9 +115,11 @@ func TestLongViewIsInterrupted(t *testing.T) {
 
 // TestStuckView: a view that does not react to its interruption holds up neither commits nor other views.
 func TestStuckView(t *testing.T) {
-	s := opened(t, Config{WALBytes: 256 << 10, viewPatience: time.Nanosecond})
+	s := opened(t, Config{WALBytes: 256 << 10, viewPatience: patience})
 	put(t, s, "k", nil)
 	hold, running := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release) // before the store is closed, which waits for the view
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_ = s.View(t.Context(), func(r store.Reader) error {
@@ -124,11 +130,12 @@ func TestStuckView(t *testing.T) {
 		})
 	})
 	<-running
+	time.Sleep(patience)
 	load(t, s, 10)
 	if !has(t, s, "k") {
 		t.Error("record is gone")
 	}
-	close(hold)
+	release()
 	wg.Wait()
 	load(t, s, 5)
 	intact(t, s)
