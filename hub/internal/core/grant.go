@@ -13,6 +13,7 @@ type Claim struct {
 	ServerName  string            // SNI, "" if none
 	ALPN        string            // negotiated protocol, "" if none
 	Path        string            // of the WebSocket request, "" on a plain MQTT socket
+	Plain       bool              // it came in on the plain TCP port, without TLS
 	Version     uint8             // MQTT protocol level: 3, 4 or 5
 	ClientID    string
 	CleanStart  bool
