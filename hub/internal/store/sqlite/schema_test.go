@@ -117,10 +117,13 @@ func schema(t *testing.T, s *Store) (text string) {
 	return text
 }
 
+// released is the newest version of the schema that databases out there can have.
+const released = 2
+
 // TestOldVersions opens a database of every version there has been. The files stay for ever; -update only adds.
 func TestOldVersions(t *testing.T) {
 	fresh := opened(t, Config{})
-	for v := 1; v <= len(migrations); v++ {
+	for v := 1; v <= released; v++ {
 		t.Run(fmt.Sprint(v), func(t *testing.T) {
 			filled := opened(t, Config{})
 			if err := filled.Update(fillTo(v)); err != nil {
