@@ -37,7 +37,9 @@ type Grant struct {
 	Subscribe []string  // topic filters: a subscription must lie within one of them
 	// Private says that no session but this one can have a subscription that matches what it publishes, so
 	// that the broker need not look further than its own subscriptions.
-	Private  bool
+	Private bool
+	// Retain says that the client may have messages retained. Without it the flag is ignored.
+	Retain   bool
 	Lifetime time.Duration // from now, then the connection is closed; 0: no limit
 	Limits   Limits
 }
@@ -57,6 +59,26 @@ type Message struct {
 	Topic   string
 	Payload []byte // not changed by anyone once it is in a Message
 	QoS     byte
+	// Retain says that the message is to be kept for later subscribers, or, on its way to one of them, what the flag
+	// tells that one.
+	Retain bool
+	// Properties are those of MQTT 5 that go with a message unaltered (payload format, content type, response topic,
+	// correlation data, user properties), encoded as in PUBLISH, without the length in front; nil: none. They are not
+	// changed by anyone once they are in a Message. Receivers of older versions do not get them.
+	Properties []byte
+	Expires    time.Time // then nobody wants it any more; zero: never
+}
+
+// Size is what the message counts where memory or storage is limited.
+func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Properties) }
+
+// Expired reports whether nobody wants the message any more.
+func (m *Message) Expired(now time.Time) bool { return !m.Expires.IsZero() && !now.Before(m.Expires) }
+
+// A Retained is the last message that was to be kept of its topic. (Retain is set, the payload is not empty.)
+type Retained struct {
+	Message
+	Stored time.Time
 }
 
 // A Session is what outlives a connection.
@@ -72,8 +94,14 @@ type Session struct {
 // A Subscription is one filter of a session.
 type Subscription struct {
 	Session int64
-	Filter  string
+	Filter  string // a shared one begins with "$share/GROUP/"
 	QoS     byte
+
+	// Of MQTT 5; zero is what older versions mean.
+	ID                uint32 // subscription identifier; 0: none
+	NoLocal           bool   // not what the client itself publishes
+	RetainAsPublished bool   // the retain flag is handed on as the publisher set it
+	RetainHandling    byte   // retained messages are sent at SUBSCRIBE: 0 always, 1 when the subscription is new, 2 never
 }
 
 // A Queued message waits in a stored session for its acknowledgement.
@@ -83,4 +111,5 @@ type Queued struct {
 	ID       uint16 // MQTT packet identifier, fixed when queued so that a redelivery after a crash keeps it
 	Released bool   // QoS 2: PUBREC has come, PUBREL is to be sent
 	Message
+	SubscriptionIDs []uint32 // of the subscriptions that it matched when it was queued
 }

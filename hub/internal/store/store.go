@@ -44,6 +44,7 @@ type Tx interface {
 	SampleWriter
 	RecordWriter
 	SessionWriter
+	RetainedWriter
 
 	// Savepoint runs fn; when fn fails, what it wrote is undone, its error returned as it is, and the transaction goes on.
 	// Savepoints nest. Any other error than that of fn means that the transaction is lost.
@@ -60,6 +61,7 @@ type Reader interface {
 	SampleReader
 	RecordReader
 	SessionReader
+	RetainedReader
 }
 
 // TenantReader reads tenants and events.
@@ -184,7 +186,7 @@ type SessionReader interface {
 // QueueSize sums up what a session has queued.
 type QueueSize struct {
 	Session      int64
-	Count, Bytes int // of topics and payloads
+	Count, Bytes int // of topics, payloads and properties
 	LastSeq      int64
 }
 
@@ -200,4 +202,30 @@ type SessionWriter interface {
 	Enqueue(q core.Queued) error
 	Release(session, seq int64) error // sets Queued.Released
 	Dequeue(session, seq int64) error
+}
+
+// RetainedReader reads retained messages, also those that have expired.
+type RetainedReader interface {
+	Retained(t core.TenantID, dialect, topic string) (core.Retained, error)
+	// RetainedFrom yields the retained messages whose topic begins with prefix, by topic, bytewise, beginning with the
+	// topic from, which need not exist.
+	RetainedFrom(t core.TenantID, dialect, prefix, from string) iter.Seq2[core.Retained, error]
+	// RetainedSizes yields the tenants and dialects that have some.
+	RetainedSizes() iter.Seq2[RetainedSize, error]
+}
+
+// RetainedSize sums up what a tenant's devices of a dialect have retained.
+type RetainedSize struct {
+	Tenant       core.TenantID
+	Dialect      string
+	Count, Bytes int // of topics, payloads and properties
+}
+
+// RetainedWriter writes retained messages.
+type RetainedWriter interface {
+	PutRetained(t core.TenantID, dialect string, m core.Retained) error // replaces that of the topic
+	DeleteRetained(t core.TenantID, dialect, topic string) error        // one that is not there is no error
+	// DropExpired deletes at most limit messages that have expired, those first that did so first, and returns the size
+	// of each.
+	DropExpired(now time.Time, limit int) (dropped []RetainedSize, err error)
 }

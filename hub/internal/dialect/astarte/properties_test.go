@@ -245,7 +245,7 @@ func TestCapabilityPlaintext(t *testing.T) {
 	c.broker.take()
 	c.publish("/control/emptyCache", []byte("1"))
 	if got := c.broker.take(); len(got) != 2 || string(got[0].Payload) != "org.example.Target/a/name" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %+v", got)
 	}
 	c.publish("/control/producer/properties", []byte{0, 0, 0, 0}) // still means none
 	wantList(t, "properties", c.entries("org.example.Config:1", core.Reported))
@@ -309,7 +309,7 @@ func TestEmptyCacheWithNothingSet(t *testing.T) {
 	c.publish("/control/emptyCache", []byte("1"))
 	got := c.broker.take()
 	if len(got) != 1 || hex.EncodeToString(got[0].Payload) != "00000000789c030000000001" {
-		t.Errorf("got %q, want the empty list that Python can read", got) // never four zero bytes alone
+		t.Errorf("got %+v, want the empty list that Python can read", got) // never four zero bytes alone
 	}
 }
 

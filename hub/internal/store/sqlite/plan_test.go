@@ -17,8 +17,9 @@ var scans = []string{
 	"SELECT seq FROM sqlite_sequence",
 	"SELECT id, hash, name, scope, tenant, created, expires FROM tokens ORDER BY id",
 	"SELECT num, tenant, dialect, client, device, created, expires FROM sessions ORDER BY num",
-	"SELECT session, filter, qos FROM subscriptions ORDER BY session, filter",
+	"SELECT session, filter, qos, identifier, no_local, as_published, retain_handling FROM subscriptions ORDER BY session, filter",
 	"SELECT session, count(*)",
+	"SELECT tenant, dialect, count(*)",
 }
 
 // TestPlans calls every method of the interface and has SQLite explain every statement that was prepared for it: all
@@ -95,6 +96,8 @@ func TestPlans(t *testing.T) {
 		"FROM certificates INDEXED BY":                                  "(authority_key_id=?)",
 		"FROM tokens WHERE hash":                                        "(hash=?)",
 		"count(*) FROM devices WHERE":                                   "USING COVERING INDEX",
+		"FROM retained WHERE tenant = ? AND dialect = ? AND topic >= ?": "(tenant=? AND dialect=? AND topic>?",
+		"FROM retained WHERE expires <=":                                "USING INDEX retained_expiring (expires<?)",
 		"count(*) FROM devices INDEXED":                                 "USING COVERING INDEX devices_connected",
 	} {
 		found := false

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"encoding/binary"
 	"iter"
 	"time"
 
@@ -33,8 +34,12 @@ func (r *reader) Sessions() iter.Seq2[core.Session, error] {
 }
 
 func (r *reader) Subscriptions() iter.Seq2[core.Subscription, error] {
-	return each(r.c.rows("SELECT session, filter, qos FROM subscriptions ORDER BY session, filter"), func(r row) core.Subscription {
-		return core.Subscription{Session: r.ColumnInt64(0), Filter: r.ColumnText(1), QoS: byte(r.ColumnInt64(2))}
+	return each(r.c.rows("SELECT session, filter, qos, identifier, no_local, as_published, retain_handling FROM subscriptions "+
+		"ORDER BY session, filter"), func(r row) core.Subscription {
+		return core.Subscription{
+			Session: r.ColumnInt64(0), Filter: r.ColumnText(1), QoS: byte(r.ColumnInt64(2)), ID: uint32(r.ColumnInt64(3)),
+			NoLocal: r.ColumnBool(4), RetainAsPublished: r.ColumnBool(5), RetainHandling: byte(r.ColumnInt64(6)),
+		}
 	})
 }
 
@@ -51,21 +56,25 @@ func (r *reader) Received(session int64) ([]uint16, error) {
 
 func (r *reader) Queue(session, after int64, limit int) ([]core.Queued, error) {
 	var list []core.Queued
-	for r, err := range r.c.rows("SELECT session, seq, id, released, topic, qos, payload FROM queue "+
+	for r, err := range r.c.rows("SELECT session, seq, id, released, topic, qos, payload, retain, properties, expires, identifiers FROM queue "+
 		"WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?", session, after, limit) {
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, core.Queued{
 			Session: r.ColumnInt64(0), Seq: r.ColumnInt64(1), ID: uint16(r.ColumnInt64(2)), Released: r.ColumnBool(3),
-			Message: core.Message{Topic: r.ColumnText(4), QoS: byte(r.ColumnInt64(5)), Payload: r.blob(6)},
+			Message: core.Message{
+				Topic: r.ColumnText(4), QoS: byte(r.ColumnInt64(5)), Payload: r.blob(6), Retain: r.ColumnBool(7),
+				Properties: r.blob(8), Expires: r.time(9),
+			},
+			SubscriptionIDs: identifiers(r.blob(10)),
 		})
 	}
 	return list, nil
 }
 
 func (r *reader) QueueSizes() iter.Seq2[store.QueueSize, error] {
-	return each(r.c.rows("SELECT session, count(*), sum(octet_length(topic) + octet_length(payload)), max(seq) FROM queue "+
+	return each(r.c.rows("SELECT session, count(*), sum(octet_length(topic) + octet_length(payload) + ifnull(octet_length(properties), 0)), max(seq) FROM queue "+
 		"GROUP BY session ORDER BY session"), func(r row) store.QueueSize {
 		return store.QueueSize{Session: r.ColumnInt64(0), Count: r.ColumnInt(1), Bytes: r.ColumnInt(2), LastSeq: r.ColumnInt64(3)}
 	})
@@ -91,8 +100,10 @@ func (t *tx) SetSessionExpiry(num int64, at time.Time) error {
 }
 
 func (t *tx) PutSubscription(s core.Subscription) error {
-	return t.c.exec("INSERT INTO subscriptions (session, filter, qos) VALUES (?, ?, ?) "+
-		"ON CONFLICT (session, filter) DO UPDATE SET qos = excluded.qos", s.Session, s.Filter, int64(s.QoS))
+	return t.c.exec("INSERT INTO subscriptions (session, filter, qos, identifier, no_local, as_published, retain_handling) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, filter) DO UPDATE SET (qos, identifier, no_local, as_published, retain_handling) = "+
+		"(excluded.qos, excluded.identifier, excluded.no_local, excluded.as_published, excluded.retain_handling)",
+		s.Session, s.Filter, int64(s.QoS), int64(s.ID), s.NoLocal, s.RetainAsPublished, int64(s.RetainHandling))
 }
 
 func (t *tx) DeleteSubscription(session int64, filter string) error {
@@ -108,13 +119,41 @@ func (t *tx) DeleteReceived(session int64, id uint16) error {
 }
 
 func (t *tx) Enqueue(q core.Queued) error {
-	payload := q.Payload
-	if payload == nil {
-		payload = []byte{}
+	var ids []byte
+	for _, id := range q.SubscriptionIDs {
+		ids = binary.AppendUvarint(ids, uint64(id))
 	}
-	err := t.c.exec("INSERT INTO queue (session, seq, id, released, topic, qos, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		q.Session, q.Seq, int64(q.ID), q.Released, q.Topic, int64(q.QoS), payload)
+	err := t.c.exec("INSERT INTO queue (session, seq, id, released, topic, qos, payload, retain, properties, expires, identifiers) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		q.Session, q.Seq, int64(q.ID), q.Released, q.Topic, int64(q.QoS), present(q.Payload), q.Retain, absent(q.Properties), micro(q.Expires), ids)
 	return exists(err, "queued message", q.Seq)
+}
+
+// present is for columns that must not be NULL, absent for those that are NULL rather than empty.
+func present(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+func absent(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// identifiers reads what Enqueue has made of subscription identifiers.
+func identifiers(b []byte) (ids []uint32) {
+	for len(b) > 0 {
+		id, n := binary.Uvarint(b)
+		if n <= 0 {
+			return ids
+		}
+		ids, b = append(ids, uint32(id)), b[n:]
+	}
+	return ids
 }
 
 func (t *tx) Release(session, seq int64) error {

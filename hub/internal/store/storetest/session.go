@@ -143,15 +143,21 @@ func testSessions(t *testing.T, open driver) {
 func testSubscriptions(t *testing.T, open driver) {
 	s := fixture(t, open)
 	a, b := insertSession(t, s, "a"), insertSession(t, s, "b")
+	full := core.Subscription{
+		Session: a.Num, Filter: "$share/g/#", QoS: 1, ID: 268_435_455, NoLocal: true, RetainAsPublished: true, RetainHandling: 2,
+	}
 	update(t, s, func(tx store.Tx) error {
-		return errors.Join(tx.PutSubscription(core.Subscription{Session: b.Num, Filter: "#", QoS: 2}),
+		plain := full
+		plain.ID, plain.NoLocal, plain.RetainAsPublished, plain.RetainHandling = 0, false, false, 0
+		return errors.Join(tx.PutSubscription(plain), tx.PutSubscription(full), // changes all options
+			tx.PutSubscription(core.Subscription{Session: b.Num, Filter: "#", QoS: 2}),
 			tx.PutSubscription(core.Subscription{Session: a.Num, Filter: "x/+", QoS: 1}), tx.PutSubscription(core.Subscription{Session: a.Num, Filter: "X"}),
 			tx.PutSubscription(core.Subscription{Session: a.Num, Filter: "x/+", QoS: 2}), tx.PutSubscription(core.Subscription{Session: a.Num, Filter: "gone"}),
 			tx.DeleteSubscription(a.Num, "gone"), tx.DeleteSubscription(a.Num, "none"))
 	})
 	view(t, s, func(r store.Reader) error {
 		diff(t, "subscriptions", all(t, r.Subscriptions()), []core.Subscription{
-			{Session: a.Num, Filter: "X"}, {Session: a.Num, Filter: "x/+", QoS: 2}, {Session: b.Num, Filter: "#", QoS: 2},
+			full, {Session: a.Num, Filter: "X"}, {Session: a.Num, Filter: "x/+", QoS: 2}, {Session: b.Num, Filter: "#", QoS: 2},
 		})
 		return nil
 	})
@@ -230,6 +236,34 @@ func testQueue(t *testing.T, open driver) {
 	} {
 		wantKind(t, what, s.Update(c.fn), c.kind)
 	}
+}
+
+// All that a message in a queue has.
+func testQueueProperties(t *testing.T, open driver) {
+	s := fixture(t, open)
+	a := insertSession(t, s, "a")
+	want := []core.Queued{
+		{Session: a.Num, Seq: 1, ID: 1, Message: core.Message{Topic: "x", Payload: []byte{}}},
+		{
+			Session: a.Num, Seq: 2, ID: 2, SubscriptionIDs: []uint32{1, 268_435_455, 128},
+			Message: core.Message{Topic: "x", Payload: []byte{7}, QoS: 2, Retain: true, Properties: []byte{1, 1}, Expires: base},
+		},
+		{Session: a.Num, Seq: 3, ID: 3, Message: core.Message{Topic: "x", Payload: []byte{}, Expires: base.Add(time.Microsecond)}},
+	}
+	update(t, s, func(tx store.Tx) error {
+		for _, q := range want {
+			if err := tx.Enqueue(q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	view(t, s, func(r store.Reader) error {
+		got, err := r.Queue(a.Num, 0, 100)
+		diff(t, "queue", got, want)
+		diff(t, "sizes", all(t, r.QueueSizes()), []store.QueueSize{{Session: a.Num, Count: 3, Bytes: 3 + 1 + 2, LastSeq: 3}})
+		return err
+	})
 }
 
 func testDeleteSession(t *testing.T, open driver) {
