@@ -45,6 +45,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/refusal", "hub/internal/core hub/internal/ca internal/mqtt", "it puts the errors of others into plain words"},
 	{"hub/internal/dialect", "hub/internal/core hub/internal/commit", "what a dialect is, told to those who have never seen one"},
 	{
 		"hub/internal/dialect/astarte",
@@ -58,7 +59,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/api",
-		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/registry hub/internal/telemetry",
+		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/refusal hub/internal/registry hub/internal/telemetry",
 		"HTTP in front of the services; it knows no driver, dialect or broker",
 	},
 	{"hub/internal/metrics", "", "it shows what it is handed"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/api"
 	"github.com/fairlead-iot/fairlead/hub/internal/metrics"
+	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 )
 
 // metrics returns the handler of /metrics. Nothing in it is read from the database, so that it answers when that does
@@ -40,7 +41,7 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 		return 1, true
 	}
 	const gauge, counter = metrics.Gauge, metrics.Counter
-	return metrics.New(Version(), h.cfg.Logger, []metrics.Metric{
+	list := []metrics.Metric{
 		{Name: "ready", Help: "1 if storage accepts writes and the hub is not stopping.", Kind: gauge, Read: ready},
 
 		{Name: "mqtt_connections", Help: "Open MQTT connections that have signed in.", Kind: gauge, Read: number(&mqtt.Connections)},
@@ -65,5 +66,12 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 		{Name: "api_sign_ins_failed_total", Help: "Requests to the admin API with an unknown token.", Kind: counter, Read: number(&stats.SignInsFailed)},
 		{Name: "api_sign_ins_limited_total", Help: "Requests refused because too many with unknown tokens had come from their address.", Kind: counter, Read: number(&stats.SignInsLimited)},
 		{Name: "api_event_streams", Help: "Open event streams.", Kind: gauge, Read: number(&stats.Streams)},
-	})
+	}
+	for _, r := range refusal.Reasons {
+		list = append(list, metrics.Metric{
+			Name: "refusals_total", Help: "Clients, messages, subscriptions and requests of devices that were refused.", Kind: counter,
+			Label: "reason", Value: string(r), Read: func() (float64, bool) { return float64(p.refusals.Count(r)), true },
+		})
+	}
+	return metrics.New(Version(), h.cfg.Logger, list)
 }

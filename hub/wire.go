@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/broker"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
@@ -19,6 +20,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/astarte"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
+	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
 )
@@ -37,6 +39,7 @@ type parts struct {
 	mqtt, https net.Listener
 	store       store.Store
 	committer   *commit.Committer
+	refusals    *refusal.Log
 	broker      *broker.Broker
 	dialects    []dialect.Dialect
 
@@ -158,11 +161,13 @@ func (h *Hub) assemble(p *parts) {
 			return nil
 		},
 	})
-	p.broker = broker.New(broker.Config{Committer: p.committer, Store: p.store, Logger: h.cfg.Logger})
+	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
+	p.broker = broker.New(broker.Config{Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add})
 	// Each dialect is a line here.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+			Refused:   p.refusals.Add,
 			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
 		}),
 	}
@@ -172,6 +177,16 @@ func (h *Hub) assemble(p *parts) {
 	}
 	dialects.Store(&byName)
 	p.broker.SetDialects(p.dialects)
+}
+
+// hasTenant reports whether there is such a tenant, false where that cannot be told soon.
+func (p *parts) hasTenant(t core.TenantID) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return p.store.View(ctx, func(rd store.Reader) error {
+		_, err := rd.Tenant(t)
+		return err
+	}) == nil
 }
 
 // develop makes the development tenant, and credentials of each dialect for it.

@@ -128,6 +128,24 @@ func (c *Client) Documents(ctx context.Context, k DeviceKey, q EntryQuery) (Page
 	return get[Page[Entry]](ctx, c, k.path("/documents"), v)
 }
 
+// A RefusalQuery selects refusals; zero fields select all.
+type RefusalQuery struct {
+	Tenant string
+	// Name is what the client may have called itself: a part of its device id, client id, user name or certificate's subject.
+	Name    string
+	Address string // IP address
+	Stage   string
+	Since   Time
+	Limit   int // of a page; 0: the hub's default
+	Cursor  string
+}
+
+// Refusals returns the clients that were refused, the last one first, one page.
+func (c *Client) Refusals(ctx context.Context, q RefusalQuery) (Page[Refusal], error) {
+	return get[Page[Refusal]](ctx, c, "/v1/refusals", query{}.text("tenant", q.Tenant).text("name", q.Name).text("address", q.Address).
+		text("stage", q.Stage).time("since", q.Since).number("limit", q.Limit).text("cursor", q.Cursor))
+}
+
 // Tokens returns the tokens that the caller may manage, by id, one page.
 func (c *Client) Tokens(ctx context.Context, limit int, cursor string) (Page[Token], error) {
 	return get[Page[Token]](ctx, c, "/v1/tokens", query{}.number("limit", limit).text("cursor", cursor))

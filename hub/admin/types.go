@@ -141,6 +141,54 @@ type Entry struct {
 	Value
 }
 
+// A Refusal is something that a client was not allowed to do, once or several times in the same way. Refusals are kept in
+// memory: the newest ones, until the hub ends.
+type Refusal struct {
+	// Ascending in the order of last.
+	Seq   int64 `json:"seq"`
+	First Time  `json:"first,omitzero"`
+	Last  Time  `json:"last,omitzero"`
+	// How often it happened from first to last.
+	Count int64 `json:"count"`
+	// How far the client came: publish and subscribe are of clients that had signed in, http is a platform's HTTP API.
+	Stage string `json:"stage" enum:"accept,tls,connect,sign-in,session,publish,subscribe,http"`
+	// Why, in one word: see docs/admin-api.md.
+	Reason string `json:"reason"`
+	// Why, for people.
+	Text string `json:"text"`
+	// What to do about it, for people.
+	Help string `json:"help,omitempty"`
+	// What the client was told: "CONNACK 5", "HTTP 403"; absent if nothing.
+	Code string `json:"code,omitempty"`
+	// Whose connection it would have been. Absent if that is not known; then only tokens for all tenants see it.
+	Tenant  string `json:"tenant,omitempty"`
+	Dialect string `json:"dialect,omitempty"`
+	Device  string `json:"device,omitempty"`
+	// Whether the client has proven to be that device. Else it may be anybody who calls himself so.
+	Proven bool `json:"proven"`
+	// The IP address that it came from.
+	Address  string `json:"address"`
+	ClientID string `json:"client_id,omitempty"`
+	// Cut to its beginning where it may be a token.
+	Username string `json:"username,omitempty"`
+	// The name that the client connected to, where it told one.
+	ServerName string `json:"server_name,omitempty"`
+	TLSVersion string `json:"tls_version,omitempty"`
+	// "3.1", "3.1.1" or "5"; absent if the client did not come so far.
+	MQTTVersion string `json:"mqtt_version,omitempty"`
+	// The certificate that the client showed.
+	Certificate *RefusedCertificate `json:"certificate,omitempty"`
+}
+
+// A RefusedCertificate is a certificate as a client showed it; who issued it is not known.
+type RefusedCertificate struct {
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer"`
+	// Lower-case hexadecimal.
+	Serial   string `json:"serial"`
+	NotAfter Time   `json:"not_after,omitzero"`
+}
+
 // An Event tells that something has changed. Samples make no events: they are their own record.
 type Event struct {
 	// Ascending in the order of what happened, without an end: where to go on.

@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	Committer *commit.Committer
 	Broker    Broker
 	CA        CA
+	Refusals  *refusal.Log // nil: there are none
 
 	// Stats gets the counters; nil: nobody reads them.
 	Stats *Stats
@@ -96,6 +98,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Refusals == nil {
+		cfg.Refusals = refusal.New(refusal.Config{Known: func(core.TenantID) bool { return false }})
 	}
 	if cfg.Stats == nil {
 		cfg.Stats = new(Stats)

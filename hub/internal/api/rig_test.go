@@ -79,6 +79,7 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fairlead_up 1\n") }),
 		Served:  "the Astarte APIs below /pairing",
 	}
+	cfg.Refusals = refusals(g.clock)
 	if edit != nil {
 		edit(&cfg)
 	}

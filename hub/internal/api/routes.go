@@ -20,7 +20,7 @@ const devicePath = "/v1/devices/{dialect}/{tenant}/{device}"
 // routes is the API.
 func (s *Server) routes() []route {
 	var list []route
-	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.tokenRoutes()} {
+	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.mqttRoutes(), s.tokenRoutes()} {
 		list = append(list, part...)
 	}
 	return list

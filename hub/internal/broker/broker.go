@@ -45,6 +45,9 @@ type Config struct {
 	WriteTimeout time.Duration
 	// MaxPending bounds connections that have not signed in yet. 0: 4096.
 	MaxPending int
+	// Refused is told of each client that does not come in, and of each publish and subscription that is not allowed. It is
+	// called on the connection's goroutine. nil: nobody is told.
+	Refused func(core.Refusal)
 }
 
 // DefaultLimits apply where neither the Grant nor the Config says otherwise.
@@ -177,6 +180,9 @@ func (b *Broker) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 		if b.pending.Add(1) > int64(b.cfg.MaxPending) {
 			b.pending.Add(-1)
 			b.stats.Refused.Add(1)
+			if b.cfg.Refused != nil {
+				b.cfg.Refused(core.Refusal{Stage: core.StageAccept, Claim: core.Claim{Remote: addrPort(nc.RemoteAddr())}, Err: core.ErrBusy})
+			}
 			nc.Close()
 			continue
 		}

@@ -40,6 +40,7 @@ var connackCodes = []struct {
 
 // reply writes a CONNACK that refuses; nobody else writes yet.
 func (c *conn) reply(code byte) {
+	c.src.attempt.answer(c.version, code)
 	c.src.nc.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.src.app.Write((&mqtt.ConnAck{Code: code}).Append(nil, c.version))
 }

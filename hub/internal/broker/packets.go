@@ -202,7 +202,9 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 	}
 	t := c.topic(p.Topic)
 	if !t.allowed {
-		return fmt.Errorf("%w: %q", errNotAllowed, t.Name)
+		err := fmt.Errorf("%w: %q", errNotAllowed, t.Name)
+		c.denied(core.StagePublish, "", err)
+		return err
 	}
 	ack := mqtt.Ack{ID: p.ID}
 	if p.QoS == 2 {
@@ -308,6 +310,7 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 			ack.Codes = append(ack.Codes, mqtt.SubAckFailure)
 			if refused++; refused == 1 {
 				c.log.Info("subscription refused", "filter", s.Filter)
+				c.denied(core.StageSubscribe, "SUBACK 0x80", fmt.Errorf("subscription outside the grant, or one too many: %q", s.Filter))
 			}
 			continue
 		}

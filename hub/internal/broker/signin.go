@@ -18,15 +18,18 @@ import (
 // open does what comes before a session: handshake, CONNECT, sign-in, session. A refusal has been sent when it returns.
 func (b *Broker) open(ctx context.Context, nc net.Conn, cfg *tls.Config) (*conn, error) {
 	src := newSource(nc, cfg)
+	src.attempt = &attempt{stage: core.StageTLS, claim: core.Claim{Remote: addrPort(nc.RemoteAddr())}}
 	// Nobody may make us wait for longer than this, and a stopping hub waits for nobody.
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
 	c, err := b.signIn(ctx, src)
 	if err != nil {
+		b.refused(src, err)
 		src.finish()
 		return nil, err
 	}
+	src.attempt = nil
 	return c, nil
 }
 
@@ -43,6 +46,7 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 		}
 		src.nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
 	}
+	src.attempt.at(core.StageConnect, claim)
 	c := &conn{b: b, src: src, welcomed: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{})}
 	c.settled.L = &c.mu
 	c.attach()
@@ -53,10 +57,12 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 	}
 	claim.Version, claim.ClientID, claim.CleanStart = uint8(connect.Version), connect.ClientID, connect.CleanStart
 	claim.Username, claim.HasUsername, claim.Password = connect.Username, connect.HasUsername, connect.Password
+	src.attempt.at(core.StageSignIn, claim)
 	if err := c.claim(ctx, claim); err != nil {
 		c.refuse(err)
 		return nil, err
 	}
+	src.attempt.at(core.StageSession, claim)
 	if err := c.accept(ctx, connect, claim); err != nil {
 		c.refuse(err)
 		return nil, err
@@ -108,7 +114,7 @@ func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 		c.grant.Limits = limits(g.Limits, c.b.cfg.Limits)
 		return nil
 	}
-	return fmt.Errorf("no dialect knows this client: %w", core.ErrDenied)
+	return core.ErrUnknownClient
 }
 
 // accept binds the connection to its session; CONNACK leaves with the commit.

@@ -34,6 +34,8 @@ type source struct {
 	head   [5]byte
 	got    int // bytes of head seen
 
+	attempt *attempt // until the client has signed in
+
 	full bool // the last read from crypto/tls filled the buffer given: it may hold more
 }
 

@@ -18,7 +18,8 @@ var ErrNotMine = errors.New("not this dialect's connection")
 type Dialect interface {
 	Name() string // as in the admin API and the logs: "astarte"
 
-	// SignIn decides whose connection this is and what it may do. It returns [ErrNotMine], or a refusal of kind
+	// SignIn decides whose connection this is and what it may do. It returns [ErrNotMine], or a refusal (best a
+	// *core.SignInError) of kind
 	// core.ErrDenied, ErrUnauthenticated, ErrInvalid, ErrStorage... which the broker turns into CONNACK. It may read
 	// storage; it must not change anything, since nothing is certain before Link.Connected.
 	SignIn(ctx context.Context, c core.Claim) (core.Grant, Link, error)
@@ -45,6 +46,12 @@ type Link interface {
 	// the batch is on disk. A message that breaks the platform's rules is not an error here: the dialect puts its
 	// platform's reaction into the batch. An error closes the connection without an acknowledgement.
 	Receive(t *Topic, m Publish, b *commit.Batch) error
+}
+
+// An Identifier is a dialect that can tell whose connection a client says it is, without believing it: for operators who
+// look for a device that is refused before anybody has asked it for proof.
+type Identifier interface {
+	Identify(c core.Claim) (k core.DeviceKey, ok bool)
 }
 
 // Presence tells a Link how its connection begins.

@@ -36,6 +36,9 @@ type Config struct {
 	// HousekeepingKeyPEM is the public key of the tokens that may manage realms; nil: nobody may.
 	HousekeepingKeyPEM []byte
 
+	// Refused is told of requests with wrong or missing credentials. nil: nobody is told.
+	Refused func(core.Refusal)
+
 	Version string           // the platform's release that we answer as; "": 1.2.0
 	Logger  *slog.Logger     // nil: discard
 	Now     func() time.Time // the clock; nil: time.Now
@@ -86,7 +89,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 	if err := d.cfg.CA.Verify(c.Certificate); errors.Is(err, ca.ErrUnknownIssuer) {
 		return core.Grant{}, nil, dialect.ErrNotMine
 	} else if err != nil {
-		return core.Grant{}, nil, denied(k, err)
+		return core.Grant{}, nil, &core.SignInError{Device: k, Err: denied(k, err)}
 	}
 	var dev core.Device
 	err := d.cfg.Store.View(ctx, func(rd store.Reader) error {
@@ -95,11 +98,15 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 		return err
 	})
 	if err != nil {
-		return core.Grant{}, nil, err
+		if errors.Is(err, dialect.ErrNotMine) {
+			return core.Grant{}, nil, err
+		}
+		// Who holds a revoked certificate of a device was that device; of other certificates the name may be made up.
+		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: dev.DeviceKey == k, Err: err}
 	}
 	slot, err := d.slot(ctx, k.Tenant)
 	if errors.Is(err, core.ErrNotFound) {
-		return core.Grant{}, nil, denied(k, err)
+		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: true, Err: denied(k, err)}
 	} else if err != nil {
 		return core.Grant{}, nil, err
 	}
@@ -113,6 +120,9 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 		Limits:    limits,
 	}, l, nil
 }
+
+// Identify implements dialect.Identifier.
+func (d *Dialect) Identify(c core.Claim) (core.DeviceKey, bool) { return identity(c.Certificate) }
 
 // identity reads the device from a certificate whose common name is of the form REALM/DEVICE.
 func identity(c *x509.Certificate) (core.DeviceKey, bool) {
@@ -149,7 +159,7 @@ func holder(rd store.Reader, k core.DeviceKey, c *x509.Certificate) (core.Device
 	case err != nil || dev.DeviceKey != k:
 		return core.Device{}, denied(k, errors.New("certificate was not issued to this device"))
 	case crt.State == core.CertificateRevoked:
-		return core.Device{}, denied(k, errors.New("certificate is revoked"))
+		return dev, denied(k, errors.New("certificate is revoked"))
 	}
 	// A superseded certificate opens too: the platform's broker looks at the issuer and the dates only, and a device
 	// that lost the answer with its new certificate has no other.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -291,8 +292,28 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// refused tells Config.Refused of a request whose credentials were wrong or missing.
+func (a *api) refused(c *call, status int, err error) {
+	if a.d.cfg.Refused == nil {
+		return
+	}
+	remote, _ := netip.ParseAddrPort(c.r.RemoteAddr)
+	r := core.Refusal{
+		Stage: core.StageHTTP, Claim: core.Claim{Remote: remote, ServerName: c.r.Host}, TLS: c.r.TLS, Code: fmt.Sprintf("HTTP %d", status),
+		Err:    fmt.Errorf("%s request %s %s: %w", c.service.prefix, c.r.Method, c.path, err),
+		Device: core.DeviceKey{Tenant: core.TenantID(c.params["realm"]), Dialect: dialectName},
+	}
+	if id, perr := astartewire.ParseExtendedDeviceID(c.params["device"]); perr == nil {
+		r.Device.ID = core.DeviceID(id)
+	}
+	a.d.cfg.Refused(r)
+}
+
 // log writes what became of a request. Tokens, secrets and bodies are in none of these attributes.
 func (a *api) log(c *call, status int, start time.Time, err error) {
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		a.refused(c, status, err)
+	}
 	level, msg := slog.LevelDebug, "request"
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:

@@ -1,0 +1,63 @@
+package core
+
+import (
+	"crypto/tls"
+	"fmt"
+	"time"
+)
+
+// A Stage is how far a client came before it was refused.
+type Stage string
+
+// The stages, in the order in which a client passes them.
+const (
+	StageAccept    Stage = "accept"    // the socket
+	StageTLS       Stage = "tls"       // the handshake
+	StageConnect   Stage = "connect"   // the CONNECT packet
+	StageSignIn    Stage = "sign-in"   // whose connection it is
+	StageSession   Stage = "session"   // its session
+	StagePublish   Stage = "publish"   // a message, of a client that had signed in
+	StageSubscribe Stage = "subscribe" // a subscription, of a client that had signed in
+	StageHTTP      Stage = "http"      // a request to a platform's HTTP API
+)
+
+// Stages lists the stages.
+var Stages = []Stage{
+	StageAccept, StageTLS, StageConnect, StageSignIn, StageSession, StagePublish, StageSubscribe, StageHTTP,
+}
+
+// A Refusal is something that a client was not allowed to do, for whoever has to find out why a device cannot connect.
+type Refusal struct {
+	At    time.Time
+	Stage Stage
+	// Claim is what the client said of itself. Of the password nothing is kept but whether there was one.
+	Claim Claim
+	TLS   *tls.ConnectionState // nil: no TLS, or not known
+	// Device is whose connection it would have been, as far as that is known; its zero fields are not.
+	Device DeviceKey
+	// Proven says that the client has proven to be Device; else it may be anybody who calls itself so.
+	Proven bool
+	Code   string // what the client was told: "CONNACK 5", "HTTP 403"; "" if nothing
+	Err    error  // why
+}
+
+// Why a client is refused before anybody has looked at its credentials.
+var (
+	// ErrUnknownClient means that no dialect knows the client.
+	ErrUnknownClient = fmt.Errorf("no platform of this hub knows this client: %w", ErrDenied)
+	// ErrBusy means that too many clients are signing in at this moment.
+	ErrBusy = fmt.Errorf("too many connections are signing in: %w", ErrTooLarge)
+)
+
+// A SignInError is a refusal that knows whom it concerns. Dialects return it so that operators find it; clients are told
+// no more than the kind of Err.
+type SignInError struct {
+	Device DeviceKey // zero fields are not known
+	Proven bool      // see [Refusal]
+	Err    error
+}
+
+func (e *SignInError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *SignInError) Unwrap() error { return e.Err }
