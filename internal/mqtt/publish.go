@@ -22,6 +22,9 @@ type Publish struct {
 	MessageExpiry   Optional[uint32]   // seconds; absent: never
 	SubscriptionIDs []uint32           // of the subscriptions that match, in any order; from servers only
 	Properties      *MessageProperties // nil if there are none
+	// Encoded holds properties that MessageProperties.Append has encoded; Append puts them in instead of Properties, and
+	// Decode does not set it.
+	Encoded []byte
 }
 
 // MaxSubscriptionID is the largest subscription identifier.
@@ -46,7 +49,7 @@ func (p *Publish) Decode(f Frame, v Version) error {
 		return f.check(TypePublish, v)
 	}
 	// Each field is set once; to clear the whole first costs a tenth of all this.
-	p.ID, p.TopicAlias, p.MessageExpiry, p.SubscriptionIDs, p.Properties = 0, 0, Optional[uint32]{}, nil, nil
+	p.ID, p.TopicAlias, p.MessageExpiry, p.SubscriptionIDs, p.Properties, p.Encoded = 0, 0, Optional[uint32]{}, nil, nil, nil
 	p.Dup, p.QoS, p.Retain = f.Flags&flagDup != 0, f.Flags&publishQoS>>publishShift, f.Flags&flagRetain != 0
 	if p.QoS == 3 {
 		return malformed("PUBLISH with QoS 3")
@@ -134,7 +137,10 @@ func (p *Publish) bareSize() int {
 }
 
 func (p *Publish) propertiesSize() int {
-	n := p.Properties.size()
+	n := len(p.Encoded)
+	if n == 0 {
+		n = p.Properties.size()
+	}
 	if p.TopicAlias != 0 {
 		n += 3
 	}
@@ -180,6 +186,9 @@ func (p *Publish) appendProperties(b []byte) []byte {
 	b = appendOptional32(b, propMessageExpiry, p.MessageExpiry)
 	for _, id := range p.SubscriptionIDs {
 		b = appendSubscriptionID(b, id)
+	}
+	if len(p.Encoded) > 0 {
+		return append(b, p.Encoded...)
 	}
 	return appendMessage(b, p.Properties)
 }

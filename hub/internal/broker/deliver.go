@@ -2,11 +2,9 @@ package broker
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
 // A target is a session that a message goes to, with the highest QoS that its matching subscriptions grant.
@@ -65,9 +63,6 @@ func (b *Broker) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bo
 	return false, nil
 }
 
-// errQueueFull is how PublishTo tells a session that has no room from one that does not want the message.
-var errQueueFull = fmt.Errorf("%w: the session's queue is full", core.ErrTooLarge)
-
 // forward passes a client's own messages on to whoever subscribes to them.
 func (b *Broker) forward(tx *commit.Tx, k core.SessionKey, messages []core.Message) error {
 	var out deliveries
@@ -116,41 +111,6 @@ func (b *Broker) wipe(tx *commit.Tx, s *session) error {
 	}
 	empty.conn = c
 	return nil
-}
-
-// queue makes a message wait for one session, in storage if the session is stored. It reports whether the session took
-// it; what is to be sent now is added to out.
-func (b *Broker) queue(tx *commit.Tx, to target, m core.Message, out *deliveries) (bool, error) {
-	s := to.s
-	qos := min(m.QoS, to.qos)
-	if len(m.Topic) > mqtt.MaxStringBytes {
-		return false, fmt.Errorf("%w: topic of %d bytes", core.ErrTooLarge, len(m.Topic))
-	}
-	if qos == 0 || !s.stored() {
-		if s.conn == nil {
-			return false, nil
-		}
-		out.add(s, s.conn, packet{qos: qos, topic: []byte(m.Topic), payload: m.Payload})
-		return true, nil
-	}
-	size := len(m.Topic) + len(m.Payload)
-	if s.queued >= s.Limits.MaxQueued || s.held+size > s.Limits.MaxQueuedBytes {
-		b.stats.Dropped.Add(1)
-		return false, errQueueFull
-	}
-	seq := s.lastSeq + 1
-	m.QoS = qos
-	if err := tx.Enqueue(core.Queued{Session: s.Num, Seq: seq, ID: packetID(seq), Message: m}); err != nil {
-		return false, err
-	}
-	s.lastSeq = seq
-	s.queued++
-	s.held += size
-	tx.Undo(func() { s.lastSeq--; s.queued--; s.held -= size })
-	if s.conn != nil {
-		out.add(s, s.conn, packet{seq: seq, id: packetID(seq), qos: qos, topic: []byte(m.Topic), payload: m.Payload})
-	}
-	return true, nil
 }
 
 // deliveries are messages for connected clients, sent when the transaction is on disk.

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
@@ -285,70 +283,4 @@ func (c *conn) receive(id uint16) {
 		c.inbound = make(map[uint16]struct{}, 4)
 	}
 	c.inbound[id] = struct{}{}
-}
-
-// addFilter notes an own subscription; what was known of topics may no longer hold.
-func (c *conn) addFilter(f string) {
-	if c.filters == nil {
-		c.filters = make(map[string]struct{}, 4)
-	}
-	c.filters[f] = struct{}{}
-	clear(c.topics)
-}
-
-func (c *conn) handleSubscribe(f mqtt.Frame) error {
-	var p mqtt.Subscribe
-	if err := p.Decode(f, c.version); err != nil {
-		return err
-	}
-	ack := mqtt.SubAck{ID: p.ID}
-	var subs []core.Subscription
-	refused := 0 // only the first is logged: a packet can have thousands
-	for _, s := range p.Subscriptions {
-		_, known := c.filters[s.Filter]
-		if !c.maySubscribe(s.Filter) || !known && len(c.filters) >= c.grant.Limits.MaxFilters {
-			ack.Codes = append(ack.Codes, mqtt.SubAckFailure)
-			if refused++; refused == 1 {
-				c.log.Info("subscription refused", "filter", s.Filter)
-				c.denied(core.StageSubscribe, "SUBACK 0x80", fmt.Errorf("subscription outside the grant, or one too many: %q", s.Filter))
-			}
-			continue
-		}
-		ack.Codes = append(ack.Codes, s.QoS)
-		subs = append(subs, core.Subscription{Filter: s.Filter, QoS: s.QoS})
-		c.addFilter(s.Filter)
-	}
-	b := c.collect()
-	if len(subs) > 0 {
-		b.Do(func(tx *commit.Tx) error { return c.b.addFilters(tx, c, subs) }, nil)
-	}
-	b.Reply = ack.Append(b.Reply, c.version)
-	return nil
-}
-
-func (c *conn) maySubscribe(filter string) bool {
-	if strings.Count(filter, "/") >= topic.MaxLevels {
-		return false
-	}
-	for _, g := range c.grant.Subscribe {
-		if topic.Covers(g, filter) {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
-	var p mqtt.Unsubscribe
-	if err := p.Decode(f, c.version); err != nil {
-		return err
-	}
-	for _, f := range p.Filters {
-		delete(c.filters, f)
-	}
-	clear(c.topics)
-	b := c.collect()
-	b.Do(func(tx *commit.Tx) error { return c.b.removeFilters(tx, c, p.Filters) }, nil)
-	b.Reply = (&mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: p.ID}).Append(b.Reply, c.version)
-	return nil
 }

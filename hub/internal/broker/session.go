@@ -9,7 +9,6 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
-	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
 // A session is what subscriptions and queues belong to. It is stored if it outlives its connection (Num is then not
@@ -117,29 +116,6 @@ func reasonJSON(reason string) json.RawMessage {
 	return p
 }
 
-// tree returns the subscriptions that s shares with others of its tenant and dialect.
-func (b *Broker) tree(k core.SessionKey) *topic.Tree[*session, byte] {
-	sc := scope{k.Tenant, k.Dialect}
-	t := b.scopes[sc]
-	if t == nil {
-		t = &topic.Tree[*session, byte]{}
-		b.scopes[sc] = t
-	}
-	return t
-}
-
-// subscribe changes memory only; it undoes nothing. The filter was checked.
-func (b *Broker) subscribe(s *session, filter string, qos byte) {
-	if _, err := b.tree(s.Key).Add(filter, s, qos); err == nil {
-		s.filters[filter] = qos
-	}
-}
-
-func (b *Broker) unsubscribe(s *session, filter string) {
-	b.tree(s.Key).Remove(filter, s)
-	delete(s.filters, filter)
-}
-
 // forget removes a session from memory and storage, with everything in it.
 func (b *Broker) forget(tx *commit.Tx, s *session) error {
 	if s.stored() {
@@ -236,134 +212,5 @@ func (b *Broker) unbind(tx *commit.Tx, c *conn, reason string) error {
 	if !s.stored() {
 		return b.forget(tx, s)
 	}
-	return nil
-}
-
-// refill gives the connection the next messages of the stored queue.
-func (b *Broker) refill(tx *commit.Tx, s *session, c *conn) error {
-	if s.conn != c || !s.stored() {
-		return nil
-	}
-	rows, err := tx.Queue(s.Num, s.loaded, refillBatch)
-	if err != nil {
-		return err
-	}
-	tx.After(func() {
-		if s.conn != c {
-			return
-		}
-		c.out.mu.Lock()
-		defer c.out.mu.Unlock()
-		first := s.loaded == 0
-		for i, q := range rows {
-			if q.Seq <= s.loaded {
-				continue
-			}
-			s.loaded = q.Seq
-			// Only as many as the window holds can have been sent before.
-			c.resume(q, first && q.Seq <= s.maybeSent && i < s.Limits.Inflight)
-		}
-		s.behind = len(rows) == refillBatch
-		c.out.behind = s.behind
-		c.flushLocked()
-	})
-	return nil
-}
-
-// addFilters subscribes, after the filters were checked against the grant.
-func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) error {
-	s := b.sessions[c.grant.Session]
-	if s == nil || s.conn != c {
-		return nil
-	}
-	for _, sub := range subs {
-		sub.Session = s.Num
-		if s.stored() {
-			if err := tx.PutSubscription(sub); err != nil {
-				return err
-			}
-		}
-		old, had := s.filters[sub.Filter]
-		b.subscribe(s, sub.Filter, sub.QoS)
-		tx.Undo(func() {
-			if had {
-				b.subscribe(s, sub.Filter, old)
-			} else {
-				b.unsubscribe(s, sub.Filter)
-			}
-		})
-	}
-	return nil
-}
-
-func (b *Broker) removeFilters(tx *commit.Tx, c *conn, filters []string) error {
-	s := b.sessions[c.grant.Session]
-	if s == nil || s.conn != c {
-		return nil
-	}
-	for _, f := range filters {
-		old, had := s.filters[f]
-		if !had {
-			continue
-		}
-		if s.stored() {
-			if err := tx.DeleteSubscription(s.Num, f); err != nil {
-				return err
-			}
-		}
-		b.unsubscribe(s, f)
-		tx.Undo(func() { b.subscribe(s, f, old) })
-	}
-	return nil
-}
-
-// progress stores how far the exchanges of a stored session have come.
-type progress struct {
-	received []receipt // incoming QoS 2
-	released []int64   // outgoing QoS 2: PUBREC has come
-	done     []packet  // outgoing: acknowledged
-}
-
-type receipt struct {
-	id   uint16
-	open bool // received; else released by the client
-}
-
-func (p *progress) empty() bool {
-	return len(p.received) == 0 && len(p.released) == 0 && len(p.done) == 0
-}
-
-func (b *Broker) record(tx *commit.Tx, c *conn, p progress) error {
-	s := b.sessions[c.grant.Session]
-	if s == nil || s.conn != c || !s.stored() {
-		return nil // wiped or taken over meanwhile
-	}
-	var err error
-	for _, r := range p.received {
-		if r.open {
-			err = tx.PutReceived(s.Num, r.id)
-		} else {
-			err = tx.DeleteReceived(s.Num, r.id)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, seq := range p.released {
-		if err := tx.Release(s.Num, seq); err != nil {
-			return err
-		}
-	}
-	bytes := 0
-	for _, m := range p.done {
-		if err := tx.Dequeue(s.Num, m.seq); err != nil {
-			return err
-		}
-		bytes += m.size()
-	}
-	n := len(p.done)
-	s.queued -= n
-	s.held -= bytes
-	tx.Undo(func() { s.queued += n; s.held += bytes })
 	return nil
 }
