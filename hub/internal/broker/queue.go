@@ -116,7 +116,7 @@ func (b *Broker) record(tx *commit.Tx, c *conn, p progress) error {
 	}
 	bytes := 0
 	for _, m := range p.done {
-		if err := tx.Dequeue(s.Num, m.seq); err != nil {
+		if err := tx.Dequeue(s.Num, m.seq, m.seq); err != nil {
 			return err
 		}
 		bytes += m.size()

@@ -78,7 +78,8 @@ func (m *Message) Expired(now time.Time) bool { return !m.Expires.IsZero() && !n
 // A Retained is the last message that was to be kept of its topic. (Retain is set, the payload is not empty.)
 type Retained struct {
 	Message
-	Stored time.Time
+	Stored   time.Time
+	ClientID string // of the publisher; "": the hub
 }
 
 // A Session is what outlives a connection.
@@ -102,6 +103,9 @@ type Subscription struct {
 	NoLocal           bool   // not what the client itself publishes
 	RetainAsPublished bool   // the retain flag is handed on as the publisher set it
 	RetainHandling    byte   // retained messages are sent at SUBSCRIBE: 0 always, 1 when the subscription is new, 2 never
+
+	// RetainedFrom is the first topic of which the retained messages are still to be sent; "": none.
+	RetainedFrom string
 }
 
 // A Queued message waits in a stored session for its acknowledgement.
@@ -112,4 +116,5 @@ type Queued struct {
 	Released bool   // QoS 2: PUBREC has come, PUBREL is to be sent
 	Message
 	SubscriptionIDs []uint32 // of the subscriptions that it matched when it was queued
+	Share           string   // filter of the shared subscription that it came by: another member may have it instead; "": none
 }

@@ -180,7 +180,9 @@ type SessionReader interface {
 	Subscriptions() iter.Seq2[core.Subscription, error]           // of all sessions
 	Received(session int64) ([]uint16, error)                     // QoS 2 packet identifiers not yet released by the client
 	Queue(session, after int64, limit int) ([]core.Queued, error) // with Seq above after, ascending
-	QueueSizes() iter.Seq2[QueueSize, error]                      // sessions with nothing queued are left out
+	// SharedQueue is Queue for those that came by shared subscriptions.
+	SharedQueue(session, after int64, limit int) ([]core.Queued, error)
+	QueueSizes() iter.Seq2[QueueSize, error] // sessions with nothing queued are left out
 }
 
 // QueueSize sums up what a session has queued.
@@ -200,8 +202,11 @@ type SessionWriter interface {
 	PutReceived(session int64, id uint16) error
 	DeleteReceived(session int64, id uint16) error
 	Enqueue(q core.Queued) error
-	Release(session, seq int64) error // sets Queued.Released
-	Dequeue(session, seq int64) error
+	Release(session, seq int64) error         // sets Queued.Released
+	Dequeue(session, first, last int64) error // what is not there is no error
+	// DropQueued drops messages that have expired, at most limit, but not those with Seq up to after nor the first skip of
+	// the queue. It returns how many it dropped, and their topics', payloads' and properties' bytes.
+	DropQueued(session, after int64, skip int, now time.Time, limit int) (n, bytes int, err error)
 }
 
 // RetainedReader reads retained messages, also those that have expired.

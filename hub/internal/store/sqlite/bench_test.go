@@ -84,7 +84,7 @@ func BenchmarkOperations(b *testing.B) {
 			if err := tx.Enqueue(core.Queued{Session: session.Num, Seq: i, Message: core.Message{Topic: "a/b/c", Payload: payload, QoS: 1}}); err != nil {
 				return err
 			}
-			return tx.Dequeue(session.Num, i-100)
+			return tx.Dequeue(session.Num, i-100, i-100)
 		}},
 		{"PutEntry", func(tx store.Tx, i int64) error {
 			return tx.PutEntry(core.DocumentKey{Device: 1, Name: "n"}, core.Entry{Path: "/a/b", Value: payload[:9]})

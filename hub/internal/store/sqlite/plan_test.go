@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
@@ -17,7 +18,7 @@ var scans = []string{
 	"SELECT seq FROM sqlite_sequence",
 	"SELECT id, hash, name, scope, tenant, created, expires FROM tokens ORDER BY id",
 	"SELECT num, tenant, dialect, client, device, created, expires FROM sessions ORDER BY num",
-	"SELECT session, filter, qos, identifier, no_local, as_published, retain_handling FROM subscriptions ORDER BY session, filter",
+	"SELECT session, filter, qos, identifier, no_local, as_published, retain_handling, retained_from FROM subscriptions ORDER BY session, filter",
 	"SELECT session, count(*)",
 	"SELECT tenant, dialect, count(*)",
 }
@@ -46,6 +47,9 @@ func TestPlans(t *testing.T) {
 				if _, err := tx.FindDevices(q); err != nil {
 					return err
 				}
+			}
+			if _, _, err := tx.DropQueued(1, 0, 1, time.Time{}, 1); err != nil {
+				return err
 			}
 			if _, err := tx.SeriesAfter(1, "", "x", 1); err != nil {
 				return err
@@ -96,6 +100,8 @@ func TestPlans(t *testing.T) {
 		"FROM certificates INDEXED BY":                                  "(authority_key_id=?)",
 		"FROM tokens WHERE hash":                                        "(hash=?)",
 		"count(*) FROM devices WHERE":                                   "USING COVERING INDEX",
+		"FROM queue INDEXED BY queue_shared":                            "(session=? AND seq>?)",
+		"FROM queue INDEXED BY queue_expiring":                          "(session=? AND expires<?)",
 		"FROM retained WHERE tenant = ? AND dialect = ? AND topic >= ?": "(tenant=? AND dialect=? AND topic>?",
 		"FROM retained WHERE expires <=":                                "USING INDEX retained_expiring (expires<?)",
 		"count(*) FROM devices INDEXED":                                 "USING COVERING INDEX devices_connected",

@@ -9,13 +9,13 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
-const retainedColumns = "topic, qos, stored, expires, properties, payload"
+const retainedColumns = "topic, qos, stored, expires, client, properties, payload"
 
 func retained(r row) core.Retained {
 	return core.Retained{
-		Stored: r.time(2),
+		Stored: r.time(2), ClientID: r.ColumnText(4),
 		Message: core.Message{
-			Topic: r.ColumnText(0), QoS: byte(r.ColumnInt64(1)), Expires: r.time(3), Properties: r.blob(4), Payload: r.blob(5), Retain: true,
+			Topic: r.ColumnText(0), QoS: byte(r.ColumnInt64(1)), Expires: r.time(3), Properties: r.blob(5), Payload: r.blob(6), Retain: true,
 		},
 	}
 }
@@ -35,17 +35,17 @@ func (r *reader) RetainedFrom(t core.TenantID, dialect, prefix, from string) ite
 }
 
 func (r *reader) RetainedSizes() iter.Seq2[store.RetainedSize, error] {
-	return each(r.c.rows("SELECT tenant, dialect, count(*), sum(octet_length(topic) + octet_length(payload) + ifnull(octet_length(properties), 0)) "+
+	return each(r.c.rows("SELECT tenant, dialect, count(*), sum("+queueBytes+") "+
 		"FROM retained GROUP BY tenant, dialect ORDER BY tenant, dialect"), func(r row) store.RetainedSize {
 		return store.RetainedSize{Tenant: core.TenantID(r.ColumnText(0)), Dialect: r.ColumnText(1), Count: r.ColumnInt(2), Bytes: r.ColumnInt(3)}
 	})
 }
 
 func (t *tx) PutRetained(id core.TenantID, dialect string, m core.Retained) error {
-	return t.c.exec("INSERT INTO retained (tenant, dialect, topic, qos, stored, expires, properties, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "+
-		"ON CONFLICT (tenant, dialect, topic) DO UPDATE SET (qos, stored, expires, properties, payload) = "+
-		"(excluded.qos, excluded.stored, excluded.expires, excluded.properties, excluded.payload)",
-		id, dialect, m.Topic, int64(m.QoS), micro(m.Stored), micro(m.Expires), absent(m.Properties), present(m.Payload))
+	return t.c.exec("INSERT INTO retained (tenant, dialect, "+retainedColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "+
+		"ON CONFLICT (tenant, dialect, topic) DO UPDATE SET (qos, stored, expires, client, properties, payload) = "+
+		"(excluded.qos, excluded.stored, excluded.expires, excluded.client, excluded.properties, excluded.payload)",
+		id, dialect, m.Topic, int64(m.QoS), micro(m.Stored), micro(m.Expires), m.ClientID, absent(m.Properties), present(m.Payload))
 }
 
 func (t *tx) DeleteRetained(id core.TenantID, dialect, topic string) error {
@@ -54,7 +54,7 @@ func (t *tx) DeleteRetained(id core.TenantID, dialect, topic string) error {
 
 func (t *tx) DropExpired(now time.Time, limit int) (dropped []store.RetainedSize, err error) {
 	var topics []string
-	for r, err := range t.c.rows("SELECT tenant, dialect, topic, octet_length(topic) + octet_length(payload) + ifnull(octet_length(properties), 0) "+
+	for r, err := range t.c.rows("SELECT tenant, dialect, topic, "+queueBytes+" "+
 		"FROM retained WHERE expires <= ? ORDER BY expires LIMIT ?", micro(now), limit) {
 		if err != nil {
 			return nil, err

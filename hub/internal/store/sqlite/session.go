@@ -34,11 +34,11 @@ func (r *reader) Sessions() iter.Seq2[core.Session, error] {
 }
 
 func (r *reader) Subscriptions() iter.Seq2[core.Subscription, error] {
-	return each(r.c.rows("SELECT session, filter, qos, identifier, no_local, as_published, retain_handling FROM subscriptions "+
+	return each(r.c.rows("SELECT session, filter, qos, identifier, no_local, as_published, retain_handling, retained_from FROM subscriptions "+
 		"ORDER BY session, filter"), func(r row) core.Subscription {
 		return core.Subscription{
 			Session: r.ColumnInt64(0), Filter: r.ColumnText(1), QoS: byte(r.ColumnInt64(2)), ID: uint32(r.ColumnInt64(3)),
-			NoLocal: r.ColumnBool(4), RetainAsPublished: r.ColumnBool(5), RetainHandling: byte(r.ColumnInt64(6)),
+			NoLocal: r.ColumnBool(4), RetainAsPublished: r.ColumnBool(5), RetainHandling: byte(r.ColumnInt64(6)), RetainedFrom: r.ColumnText(7),
 		}
 	})
 }
@@ -56,25 +56,45 @@ func (r *reader) Received(session int64) ([]uint16, error) {
 
 func (r *reader) Queue(session, after int64, limit int) ([]core.Queued, error) {
 	var list []core.Queued
-	for r, err := range r.c.rows("SELECT session, seq, id, released, topic, qos, payload, retain, properties, expires, identifiers FROM queue "+
-		"WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?", session, after, limit) {
+	for r, err := range r.c.rows("SELECT "+queueColumns+" FROM queue WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?", session, after, limit) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, core.Queued{
-			Session: r.ColumnInt64(0), Seq: r.ColumnInt64(1), ID: uint16(r.ColumnInt64(2)), Released: r.ColumnBool(3),
-			Message: core.Message{
-				Topic: r.ColumnText(4), QoS: byte(r.ColumnInt64(5)), Payload: r.blob(6), Retain: r.ColumnBool(7),
-				Properties: r.blob(8), Expires: r.time(9),
-			},
-			SubscriptionIDs: identifiers(r.blob(10)),
-		})
+		list = append(list, queued(r))
 	}
 	return list, nil
 }
 
+const queueColumns = "session, seq, id, released, qos, retain, expires, identifiers, share, topic, properties, payload"
+
+func queued(r row) core.Queued {
+	return core.Queued{
+		Session: r.ColumnInt64(0), Seq: r.ColumnInt64(1), ID: uint16(r.ColumnInt64(2)), Released: r.ColumnBool(3),
+		SubscriptionIDs: identifiers(r.blob(7)), Share: r.ColumnText(8),
+		Message: core.Message{
+			QoS: byte(r.ColumnInt64(4)), Retain: r.ColumnBool(5), Expires: r.time(6), Topic: r.ColumnText(9),
+			Properties: r.blob(10), Payload: r.blob(11),
+		},
+	}
+}
+
+func (r *reader) SharedQueue(session, after int64, limit int) ([]core.Queued, error) {
+	var list []core.Queued
+	for r, err := range r.c.rows("SELECT "+queueColumns+" FROM queue INDEXED BY queue_shared "+
+		"WHERE session = ? AND seq > ? AND share IS NOT NULL ORDER BY seq LIMIT ?", session, after, limit) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, queued(r))
+	}
+	return list, nil
+}
+
+// queueBytes is core.Message.Size.
+const queueBytes = "octet_length(topic) + octet_length(payload) + ifnull(octet_length(properties), 0)"
+
 func (r *reader) QueueSizes() iter.Seq2[store.QueueSize, error] {
-	return each(r.c.rows("SELECT session, count(*), sum(octet_length(topic) + octet_length(payload) + ifnull(octet_length(properties), 0)), max(seq) FROM queue "+
+	return each(r.c.rows("SELECT session, count(*), sum("+queueBytes+"), max(seq) FROM queue "+
 		"GROUP BY session ORDER BY session"), func(r row) store.QueueSize {
 		return store.QueueSize{Session: r.ColumnInt64(0), Count: r.ColumnInt(1), Bytes: r.ColumnInt(2), LastSeq: r.ColumnInt64(3)}
 	})
@@ -100,10 +120,10 @@ func (t *tx) SetSessionExpiry(num int64, at time.Time) error {
 }
 
 func (t *tx) PutSubscription(s core.Subscription) error {
-	return t.c.exec("INSERT INTO subscriptions (session, filter, qos, identifier, no_local, as_published, retain_handling) "+
-		"VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, filter) DO UPDATE SET (qos, identifier, no_local, as_published, retain_handling) = "+
-		"(excluded.qos, excluded.identifier, excluded.no_local, excluded.as_published, excluded.retain_handling)",
-		s.Session, s.Filter, int64(s.QoS), int64(s.ID), s.NoLocal, s.RetainAsPublished, int64(s.RetainHandling))
+	return t.c.exec("INSERT INTO subscriptions (session, filter, qos, identifier, no_local, as_published, retain_handling, retained_from) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, filter) DO UPDATE SET (qos, identifier, no_local, as_published, retain_handling, retained_from) = "+
+		"(excluded.qos, excluded.identifier, excluded.no_local, excluded.as_published, excluded.retain_handling, excluded.retained_from)",
+		s.Session, s.Filter, int64(s.QoS), int64(s.ID), s.NoLocal, s.RetainAsPublished, int64(s.RetainHandling), s.RetainedFrom)
 }
 
 func (t *tx) DeleteSubscription(session int64, filter string) error {
@@ -123,9 +143,12 @@ func (t *tx) Enqueue(q core.Queued) error {
 	for _, id := range q.SubscriptionIDs {
 		ids = binary.AppendUvarint(ids, uint64(id))
 	}
-	err := t.c.exec("INSERT INTO queue (session, seq, id, released, topic, qos, payload, retain, properties, expires, identifiers) "+
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		q.Session, q.Seq, int64(q.ID), q.Released, q.Topic, int64(q.QoS), present(q.Payload), q.Retain, absent(q.Properties), micro(q.Expires), ids)
+	var share any
+	if q.Share != "" {
+		share = q.Share
+	}
+	err := t.c.exec("INSERT INTO queue ("+queueColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		q.Session, q.Seq, int64(q.ID), q.Released, int64(q.QoS), q.Retain, micro(q.Expires), ids, share, q.Topic, absent(q.Properties), present(q.Payload))
 	return exists(err, "queued message", q.Seq)
 }
 
@@ -160,6 +183,31 @@ func (t *tx) Release(session, seq int64) error {
 	return t.c.change("queued message of session", "UPDATE queue SET released = 1 WHERE session = ? AND seq = ?", session, seq)
 }
 
-func (t *tx) Dequeue(session, seq int64) error {
-	return t.c.exec("DELETE FROM queue WHERE session = ? AND seq = ?", session, seq)
+func (t *tx) Dequeue(session, first, last int64) error {
+	return t.c.exec("DELETE FROM queue WHERE session = ? AND seq BETWEEN ? AND ?", session, first, last)
+}
+
+func (t *tx) DropQueued(session, after int64, skip int, now time.Time, limit int) (n, bytes int, err error) {
+	if skip > 0 {
+		found, err := t.c.one(func(r row) { after = max(after, r.ColumnInt64(0)) },
+			"SELECT seq FROM queue WHERE session = ? ORDER BY seq LIMIT 1 OFFSET ?", session, skip-1)
+		if err != nil || !found {
+			return 0, 0, err
+		}
+	}
+	var seqs []int64
+	for r, err := range t.c.rows("SELECT seq, "+queueBytes+" FROM queue INDEXED BY queue_expiring "+
+		"WHERE session = ? AND expires <= ? AND seq > ? LIMIT ?", session, micro(now), after, limit) {
+		if err != nil {
+			return 0, 0, err
+		}
+		seqs = append(seqs, r.ColumnInt64(0))
+		bytes += r.ColumnInt(1)
+	}
+	for _, seq := range seqs {
+		if err := t.Dequeue(session, seq, seq); err != nil {
+			return 0, 0, err
+		}
+	}
+	return len(seqs), bytes, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // kept is a retained message with something in every field.
 func kept(topic string) core.Retained {
-	return core.Retained{Stored: base, Message: core.Message{
+	return core.Retained{Stored: base, ClientID: "pump", Message: core.Message{
 		Topic: topic, Payload: []byte("on"), QoS: 1, Retain: true, Properties: []byte{1, 1}, Expires: base.Add(time.Hour),
 	}}
 }

@@ -144,11 +144,11 @@ func testSubscriptions(t *testing.T, open driver) {
 	s := fixture(t, open)
 	a, b := insertSession(t, s, "a"), insertSession(t, s, "b")
 	full := core.Subscription{
-		Session: a.Num, Filter: "$share/g/#", QoS: 1, ID: 268_435_455, NoLocal: true, RetainAsPublished: true, RetainHandling: 2,
+		Session: a.Num, Filter: "$share/g/#", QoS: 1, ID: 268_435_455, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, RetainedFrom: "x",
 	}
 	update(t, s, func(tx store.Tx) error {
 		plain := full
-		plain.ID, plain.NoLocal, plain.RetainAsPublished, plain.RetainHandling = 0, false, false, 0
+		plain.ID, plain.NoLocal, plain.RetainAsPublished, plain.RetainHandling, plain.RetainedFrom = 0, false, false, 0, ""
 		return errors.Join(tx.PutSubscription(plain), tx.PutSubscription(full), // changes all options
 			tx.PutSubscription(core.Subscription{Session: b.Num, Filter: "#", QoS: 2}),
 			tx.PutSubscription(core.Subscription{Session: a.Num, Filter: "x/+", QoS: 1}), tx.PutSubscription(core.Subscription{Session: a.Num, Filter: "X"}),
@@ -217,7 +217,7 @@ func testQueue(t *testing.T, open driver) {
 		return errors.Join(err, err2)
 	})
 	update(t, s, func(tx store.Tx) error {
-		return errors.Join(tx.Release(a.Num, 2), tx.Dequeue(a.Num, 1), tx.Dequeue(a.Num, 1), tx.Dequeue(b.Num, 1<<40))
+		return errors.Join(tx.Release(a.Num, 2), tx.Dequeue(a.Num, 0, 1), tx.Dequeue(a.Num, 1, 1), tx.Dequeue(b.Num, 1<<40, 1<<40))
 	})
 	want[1].Released = true
 	view(t, s, func(r store.Reader) error {
@@ -245,7 +245,7 @@ func testQueueProperties(t *testing.T, open driver) {
 	want := []core.Queued{
 		{Session: a.Num, Seq: 1, ID: 1, Message: core.Message{Topic: "x", Payload: []byte{}}},
 		{
-			Session: a.Num, Seq: 2, ID: 2, SubscriptionIDs: []uint32{1, 268_435_455, 128},
+			Session: a.Num, Seq: 2, ID: 2, SubscriptionIDs: []uint32{1, 268_435_455, 128}, Share: "$share/g/#",
 			Message: core.Message{Topic: "x", Payload: []byte{7}, QoS: 2, Retain: true, Properties: []byte{1, 1}, Expires: base},
 		},
 		{Session: a.Num, Seq: 3, ID: 3, Message: core.Message{Topic: "x", Payload: []byte{}, Expires: base.Add(time.Microsecond)}},
@@ -262,7 +262,61 @@ func testQueueProperties(t *testing.T, open driver) {
 		got, err := r.Queue(a.Num, 0, 100)
 		diff(t, "queue", got, want)
 		diff(t, "sizes", all(t, r.QueueSizes()), []store.QueueSize{{Session: a.Num, Count: 3, Bytes: 3 + 1 + 2, LastSeq: 3}})
-		return err
+		shared, err2 := r.SharedQueue(a.Num, 0, 100)
+		diff(t, "shared", shared, want[1:2])
+		shared, err3 := r.SharedQueue(a.Num, 2, 100)
+		if len(shared) != 0 {
+			t.Errorf("shared behind the only one: got %v", shared)
+		}
+		return errors.Join(err, err2, err3)
+	})
+}
+
+func testDropQueued(t *testing.T, open driver) {
+	s := fixture(t, open)
+	a, b := insertSession(t, s, "a"), insertSession(t, s, "b")
+	update(t, s, func(tx store.Tx) error {
+		for i := range int64(20) {
+			m := core.Message{Topic: "x", Payload: []byte{1, 2}}
+			if i%2 == 0 {
+				m.Expires = base.Add(time.Duration(20-i) * time.Second) // the last ones first
+			}
+			if err := errors.Join(tx.Enqueue(core.Queued{Session: a.Num, Seq: i + 1, Message: m}),
+				tx.Enqueue(core.Queued{Session: b.Num, Seq: i + 1, Message: m})); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, c := range []struct {
+		after       int64
+		skip, limit int
+		at          time.Duration
+		want        int
+	}{
+		{0, 0, 100, time.Second, 0},
+		{0, 0, 100, 2 * time.Second, 1},  // 19
+		{0, 0, 2, time.Hour, 2},          // 17, 15
+		{12, 0, 100, time.Hour, 1},       // 13
+		{0, 10, 100, time.Hour, 1},       // 11
+		{0, 100, 100, time.Hour, 0},      // none left behind so many
+		{0, 1, 100, time.Hour, 4},        // all but the first
+		{0, 0, 100, time.Hour, 1},        // the first
+		{0, 0, 100, 1000 * time.Hour, 0}, // the others never expire
+	} {
+		update(t, s, func(tx store.Tx) error {
+			n, bytes, err := tx.DropQueued(a.Num, c.after, c.skip, base.Add(c.at), c.limit)
+			if n != c.want || bytes != 3*c.want {
+				t.Errorf("%+v: dropped %d with %d bytes", c, n, bytes)
+			}
+			return err
+		})
+	}
+	view(t, s, func(r store.Reader) error {
+		diff(t, "sizes", all(t, r.QueueSizes()), []store.QueueSize{
+			{Session: a.Num, Count: 10, Bytes: 30, LastSeq: 20}, {Session: b.Num, Count: 20, Bytes: 60, LastSeq: 20},
+		})
+		return nil
 	})
 }
 

@@ -52,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"received", testReceived},
 		{"queue", testQueue},
 		{"queue properties", testQueueProperties},
+		{"drop queued", testDropQueued},
 		{"delete session", testDeleteSession},
 		{"retained", testRetained},
 		{"retained order", testRetainedOrder},

@@ -7,12 +7,35 @@ ALTER TABLE subscriptions ADD COLUMN identifier INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE subscriptions ADD COLUMN no_local INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE subscriptions ADD COLUMN as_published INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE subscriptions ADD COLUMN retain_handling INTEGER NOT NULL DEFAULT 0;
+-- retained_from: retained messages with this topic or a later one are still to be delivered; '' for none.
+ALTER TABLE subscriptions ADD COLUMN retained_from TEXT NOT NULL DEFAULT '';
 
--- properties: as in PUBLISH. identifiers: of subscriptions, each a variable byte integer. NULL for none.
-ALTER TABLE queue ADD COLUMN retain INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE queue ADD COLUMN properties BLOB;
-ALTER TABLE queue ADD COLUMN expires INTEGER;
-ALTER TABLE queue ADD COLUMN identifiers BLOB;
+-- The queue anew, with what is short in front of what is long: columns behind a long payload are slow to read.
+-- identifiers: of subscriptions, each a variable byte integer; NULL for none. share: the shared subscription that the
+-- message came by; NULL for none. properties: as in PUBLISH; NULL for none.
+CREATE TABLE queue_3 (
+	session     INTEGER NOT NULL REFERENCES sessions (num) ON DELETE CASCADE,
+	seq         INTEGER NOT NULL,
+	id          INTEGER NOT NULL,
+	released    INTEGER NOT NULL,
+	qos         INTEGER NOT NULL,
+	retain      INTEGER NOT NULL,
+	expires     INTEGER,
+	identifiers BLOB,
+	share       TEXT,
+	topic       TEXT NOT NULL,
+	properties  BLOB,
+	payload     BLOB NOT NULL,
+	PRIMARY KEY (session, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO queue_3 (session, seq, id, released, qos, retain, topic, payload)
+	SELECT session, seq, id, released, qos, 0, topic, payload FROM queue ORDER BY session, seq;
+DROP TABLE queue;
+ALTER TABLE queue_3 RENAME TO queue;
+CREATE INDEX queue_expiring ON queue (session, expires) WHERE expires IS NOT NULL;
+CREATE INDEX queue_shared ON queue (session) WHERE share IS NOT NULL;
+
+-- client: the publisher's client id; '' for the hub itself.
 
 CREATE TABLE retained (
 	tenant     TEXT NOT NULL,
@@ -21,6 +44,7 @@ CREATE TABLE retained (
 	qos        INTEGER NOT NULL,
 	stored     INTEGER,
 	expires    INTEGER,
+	client     TEXT NOT NULL,
 	properties BLOB,
 	payload    BLOB NOT NULL,
 	PRIMARY KEY (tenant, dialect, topic)
