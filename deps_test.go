@@ -32,6 +32,8 @@ var layers = []struct{ pkg, may, why string }{
 	{"internal/mqtt", "internal/topic", "the codec is shared by broker and device engine, so it knows neither"},
 	{"internal/mqtt/mqtttest", "internal/mqtt internal/topic internal/memnet", "a scripted peer needs the codec only"},
 
+	{"outbox", ".", "a queue does not know who sends, nor in which file it lies"},
+
 	{"hub/admin", "", "programs that watch a hub must not link it"},
 	{"hub/internal/core", "", "words of the domain: whatever they import, everything imports"},
 	{"hub/internal/listen", "", "sockets, whoever uses them"},
