@@ -12,7 +12,7 @@ import (
 
 func deviceCommand() *cobra.Command {
 	cmd := group("device", "See devices, and decide about their credentials")
-	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceDocumentsCommand(),
+	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceDocumentsCommand(), deviceWhyCommand(),
 		inhibitCommand("inhibit", "Forbid a device further certificates; those that it has stay usable, see `fairlead cert revoke`", true),
 		inhibitCommand("allow", "Allow a device certificates again", false))
 	return cmd

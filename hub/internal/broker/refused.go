@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -17,6 +18,16 @@ type attempt struct {
 	stage core.Stage
 	claim core.Claim
 	code  string // what it was answered
+	alert byte   // of TLS, that the client has sent in the clear
+}
+
+// record looks at a TLS record: OpenSSL sends an alert in the clear where TLS 1.3 has encryption already (observed with 3.0.19,
+// with roots that do not have ours), and crypto/tls then only sees a record that does not decrypt.
+func (a *attempt) record(head [5]byte, body []byte) {
+	const alert, fatal = 21, 2
+	if head[0] == alert && len(body) == 2 && binary.BigEndian.Uint16(head[3:]) == 2 && body[0] == fatal {
+		a.alert = body[1]
+	}
 }
 
 // at notes that the client has come to a stage, with this claim.
@@ -42,7 +53,7 @@ func (b *Broker) refused(src *source, err error) {
 	if b.cfg.Refused == nil || a == nil || errors.Is(err, context.Canceled) && a.stage == core.StageTLS {
 		return
 	}
-	r := core.Refusal{Stage: a.stage, Claim: a.claim, Code: a.code, Err: err}
+	r := core.Refusal{Stage: a.stage, Claim: a.claim, Code: a.code, Alert: a.alert, Err: err}
 	if t, ok := src.tls(); ok {
 		st := t.ConnectionState() // also of a handshake that failed
 		r.TLS, r.Claim.ServerName = &st, st.ServerName

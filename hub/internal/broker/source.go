@@ -79,6 +79,9 @@ func (s *source) readCipher(p []byte) (int, error) {
 		s.r, s.w = 0, n
 	}
 	n := copy(p[:min(len(p), s.need)], s.cipher[s.r:s.w])
+	if s.attempt != nil && s.got > len(s.head) {
+		s.attempt.record(s.head, p[:n])
+	}
 	if s.got < len(s.head) {
 		s.got += copy(s.head[s.got:], p[:n])
 	}

@@ -38,6 +38,7 @@ type Refusal struct {
 	// Proven says that the client has proven to be Device; else it may be anybody who calls itself so.
 	Proven bool
 	Code   string // what the client was told: "CONNACK 5", "HTTP 403"; "" if nothing
+	Alert  byte   // of TLS, if the client sent one that the error does not tell; 0: none
 	Err    error  // why
 }
 

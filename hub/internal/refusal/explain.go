@@ -129,7 +129,10 @@ func explainTLS(r core.Refusal) (cause, bool) {
 		return cause{}, false
 	}
 	var op *net.OpError
-	if errors.As(r.Err, &op) && op.Op == "remote error" && op.Err != nil {
+	if r.Alert != 0 {
+		op = &net.OpError{Err: tls.AlertError(r.Alert)}
+	}
+	if op != nil || errors.As(r.Err, &op) && op.Op == "remote error" && op.Err != nil {
 		if c, ok := alerts[op.Err.Error()]; ok {
 			return c, true
 		}

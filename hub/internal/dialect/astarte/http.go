@@ -311,7 +311,7 @@ func (a *api) refused(c *call, status int, err error) {
 
 // log writes what became of a request. Tokens, secrets and bodies are in none of these attributes.
 func (a *api) log(c *call, status int, start time.Time, err error) {
-	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+	if status == http.StatusUnauthorized || status == http.StatusForbidden || c.service == pairing && errors.Is(err, errDevice) {
 		a.refused(c, status, err)
 	}
 	level, msg := slog.LevelDebug, "request"
