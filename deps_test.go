@@ -44,6 +44,10 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/commit", "hub/internal/core hub/internal/store", "the committer commits whatever it is handed, into whatever driver"},
 	{"hub/internal/ca", "hub/internal/core", "whose certificate it is and whether it is valid now; the rest is the registry's"},
 	{"hub/internal/registry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{
+		"hub/internal/credential", services + " hub/internal/registry internal/topic",
+		"what devices without a platform sign in with; that they are devices with an enrolment is the registry's",
+	},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
@@ -53,6 +57,11 @@ var layers = []struct{ pkg, may, why string }{
 		"hub/internal/dialect/astarte",
 		services + " hub/internal/dialect hub/internal/ca hub/internal/registry hub/internal/document hub/internal/telemetry" +
 			" internal/topic internal/wire/astartewire",
+		"a dialect translates: it knows no socket, no driver and no other dialect",
+	},
+	{
+		"hub/internal/dialect/mqtt",
+		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/access internal/topic",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{
@@ -97,6 +106,7 @@ var libraries = map[string]string{
 	"github.com/golang-jwt/jwt/v5":        "hub/internal/dialect/astarte",
 	"github.com/prometheus/client_golang": "hub/internal/metrics",
 	"github.com/spf13/cobra":              "cmd/fairlead",
+	"golang.org/x/crypto":                 "hub/internal/credential",
 	"zombiezen.com/go/sqlite":             "hub/internal/store/sqlite",
 }
 

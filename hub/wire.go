@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/astarte"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect/mqtt"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
@@ -170,6 +171,11 @@ func (h *Hub) assemble(p *parts) {
 			Refused:   p.refusals.Add,
 			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
 		}),
+		// The last one: it takes what no platform wants.
+		mqtt.New(mqtt.Config{
+			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+			DefaultTenant: h.defaultTenant(),
+		}),
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))
 	for _, d := range p.dialects {
@@ -187,6 +193,14 @@ func (p *parts) hasTenant(t core.TenantID) bool {
 		_, err := rd.Tenant(t)
 		return err
 	}) == nil
+}
+
+// defaultTenant is the tenant of user names that name none.
+func (h *Hub) defaultTenant() core.TenantID {
+	if h.cfg.Development {
+		return devTenant
+	}
+	return ""
 }
 
 // develop makes the development tenant, and credentials of each dialect for it.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -164,7 +166,11 @@ const maxValueText = 200
 
 // valueText returns a value for a table: strings as they are, everything else as JSON.
 func valueText(v admin.Value) string {
-	text := string(v.Value)
+	var line bytes.Buffer // the answer is indented
+	if json.Compact(&line, v.Value) != nil {
+		return "?"
+	}
+	text := line.String()
 	if x, err := v.Decode(); err == nil {
 		switch x := x.(type) {
 		case string:

@@ -15,8 +15,10 @@ import (
 // guide is what `fairlead up` prints: where to look, and how to point an official SDK here.
 type guide struct {
 	Version, URL, MQTT string
-	DataDir            string // absolute
-	Fallback           bool   // HTTPS is not on the port that clients expect
+	DataDir            string            // absolute
+	Fallback           bool              // HTTPS is not on the port that clients expect
+	CA                 string            // file of the root certificate, for a shell
+	Plain              map[string]string // variables for plain MQTT devices; nil: none
 	Astarte            bool
 	Program            string // a device on the official Astarte SDK
 
@@ -41,6 +43,7 @@ func newGuide(s hub.State, f upFlags) guide {
 		Program:  astarteProgram,
 		command:  commandName(),
 	}
+	g.CA, g.Plain = shellWord(s.CA), s.Platforms["mqtt"]
 	_, g.Astarte = s.Platforms["astarte"]
 	if f.dataDir != defaultDataDir {
 		g.flags = " --data-dir " + shellWord(f.dataDir)

@@ -86,7 +86,7 @@ type DeviceQuery struct {
 // An Enrolment is how a device proves, before it has a certificate, that it may have one.
 type Enrolment struct {
 	Device              DeviceNum
-	SecretHash          []byte    // SHA-256 of the secret, which has 256 random bits; nil: no secret opens this device
+	SecretHash          []byte    // SHA-256 of a secret with 256 random bits, or a slow hash of one that can be guessed; nil: no secret opens this device
 	FirstRegistered     time.Time // kept over re-registration
 	FirstCredentials    time.Time // first certificate issued since registration; zero: none
 	LastCredentialsAddr string    // IP address that asked for the last certificate

@@ -33,6 +33,8 @@ const (
 
 	CredentialsInhibited EventKind = "credentials.inhibited" // an operator has forbidden further certificates
 	CredentialsAllowed   EventKind = "credentials.allowed"   // and allows them again
+	CredentialsChanged   EventKind = "credentials.changed"   // {"what":"password"}: what opened the device may not any more
+	GrantsChanged        EventKind = "grants.changed"        // what the device may publish and subscribe to
 
 	// About no device; of a tenant, or without one of all.
 	TenantCreated EventKind = "tenant.created"

@@ -1,0 +1,98 @@
+package mqtt
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/credential"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// Name is the dialect's name in the admin API, the logs and storage.
+const Name = "mqtt"
+
+// DefaultMaxChannels is how many channels a device can have when the Config does not say otherwise.
+const DefaultMaxChannels = 1000
+
+// Config configures a [Dialect]. Committer, Store, Broker and CA are required.
+type Config struct {
+	Committer *commit.Committer
+	Store     store.Store
+	Broker    Broker
+	CA        *ca.CA
+
+	// DefaultTenant is the tenant of user names that name none; "": they open nothing.
+	DefaultTenant core.TenantID
+	// Hasher computes slow hashes of passwords; nil: one of its own.
+	Hasher *credential.Hasher
+	// MaxChannels bounds the channels of a device; messages to further topics are passed on and not stored. 0:
+	// DefaultMaxChannels.
+	MaxChannels int
+
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // the clock; nil: time.Now
+}
+
+// Broker is what this dialect asks of the MQTT broker.
+type Broker interface {
+	dialect.Broker
+	// DisconnectDevice ends the connections of all sessions of a device. The sessions stay.
+	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+}
+
+// Dialect speaks MQTT as it is. It implements dialect.Dialect; its methods may be called concurrently.
+type Dialect struct {
+	cfg     Config
+	log     *slog.Logger
+	devices map[core.DeviceNum]*device // those with a connection; the committer's goroutine only
+}
+
+// New returns the dialect. It does no I/O.
+func New(cfg Config) *Dialect {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Hasher == nil {
+		cfg.Hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
+	}
+	if cfg.MaxChannels == 0 {
+		cfg.MaxChannels = DefaultMaxChannels
+	}
+	return &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", Name), devices: map[core.DeviceNum]*device{}}
+}
+
+// Name returns "mqtt".
+func (d *Dialect) Name() string { return Name }
+
+// Serves reports false: there is no HTTP for these devices.
+func (d *Dialect) Serves(*http.Request) bool { return false }
+
+// Handler returns nil.
+func (d *Dialect) Handler() http.Handler { return nil }
+
+// Notify ends the connections of devices whose credentials or grants have changed: they sign in anew, with what holds now.
+func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
+	switch e.Kind {
+	case core.CredentialsInhibited:
+		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials inhibited")
+	case core.CredentialsChanged:
+		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials changed")
+	case core.GrantsChanged:
+		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "grants changed")
+	}
+	return nil
+}
+
+// deviceKey returns the key of a device.
+func deviceKey(t core.TenantID, id core.DeviceID) core.DeviceKey {
+	return core.DeviceKey{Tenant: t, Dialect: Name, ID: id}
+}
