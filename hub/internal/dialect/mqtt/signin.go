@@ -38,7 +38,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 	h, life, err := d.password(ctx, c)
 	if err != nil {
 		k, _ := d.Identify(c)
-		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: h.Num != 0 && !errors.Is(err, core.ErrUnauthenticated), Err: err}
+		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: errors.Is(err, core.ErrDenied), Err: err}
 	}
 	return d.grant(c, h, life)
 }
