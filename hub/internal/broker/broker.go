@@ -57,6 +57,8 @@ var DefaultLimits = core.Limits{
 	MaxQueued:      10_000,
 	MaxQueuedBytes: 16 << 20,
 	MaxFilters:     1_000,
+	ReceiveMaximum: 1_024,
+	TopicAliases:   32,
 }
 
 // maxQueued is the most that Limits.MaxQueued can be: packet identifiers of stored messages come from their sequence
@@ -140,10 +142,18 @@ func limits(l, d core.Limits) core.Limits {
 	pick(&l.MaxQueued, d.MaxQueued)
 	pick(&l.MaxQueuedBytes, d.MaxQueuedBytes)
 	pick(&l.MaxFilters, d.MaxFilters)
+	pick(&l.ReceiveMaximum, d.ReceiveMaximum)
+	pick(&l.TopicAliases, d.TopicAliases)
 	l.MaxQueued = min(l.MaxQueued, maxQueued)
-	if l.KeepAlive == 0 {
-		l.KeepAlive = d.KeepAlive
+	l.ReceiveMaximum = min(l.ReceiveMaximum, 65_535)
+	pickTime := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
 	}
+	pickTime(&l.KeepAlive, d.KeepAlive)
+	pickTime(&l.MinKeepAlive, d.MinKeepAlive)
+	pickTime(&l.SessionExpiry, d.SessionExpiry)
 	return l
 }
 
@@ -219,12 +229,6 @@ func (b *Broker) admit(ctx context.Context, nc net.Conn, tlsConfig *tls.Config, 
 		c.serve(ctx)
 	}()
 }
-
-// Reasons for the end of a connection that change how it ends.
-const (
-	stopping  = "hub stopping"
-	takenOver = "session taken over"
-)
 
 // leaveAll has every connection end in good order.
 func (b *Broker) leaveAll() {

@@ -360,11 +360,8 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("[MQTT-3.1.3-8] code %d", got)
 	}
 	for name, b := range map[string][]byte{ // [MQTT-3.1.2-2]
-		"unknown version":   {0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 9, 2, 0, 60, 0, 0},
-		"3.1":               (&mqtt.Connect{Version: mqtt.V31, ClientID: "x", CleanStart: true, Username: "t", HasUsername: true}).Append(nil, 0),
-		"5":                 (&mqtt.Connect{Version: mqtt.V5, ClientID: "x", CleanStart: true, Username: "t", HasUsername: true}).Append(nil, 0),
-		"5, and not sound":  {0x10, 0x08, 0, 4, 'M', 'Q', 'T', 'T', 5, 3},
-		"5, without a name": (&mqtt.Connect{Version: mqtt.V5}).Append(nil, 0),
+		"unknown version":          {0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 9, 2, 0, 60, 0, 0},
+		"3.1.1 by the name of 3.1": {0x10, 0x0f, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 4, 2, 0, 60, 0, 1, 'x'},
 	} {
 		c = h.dial()
 		c.SendBytes(b)
@@ -411,6 +408,7 @@ func TestSecondConnectIsAViolation(t *testing.T) {
 func TestGrantIsEnforced(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	h.plain.grant = func(g *core.Grant) {
+		g.Profile.CloseOnForbidden = true
 		g.Publish, g.Subscribe = []string{"up/#"}, []string{"down/#"}
 		g.Limits.MaxPacketBytes, g.Limits.MaxFilters = 100, 2
 	}

@@ -28,7 +28,12 @@ type conn struct {
 	link      dialect.Link
 	addr      string
 	clean     bool
-	will      *mqtt.Will // nil after DISCONNECT
+	expiry    time.Duration // how long the session outlives the connection
+	maxPacket uint32        // that the client takes; 0: any
+	quiet     bool          // the client wants no reason strings with acknowledgements
+	aliases   *mqtt.AliasReader
+	hello     *mqtt.ConnAck // to be sent with the session's binding
+	will      *mqtt.Will    // nil after DISCONNECT
 	keepAlive time.Duration
 	heard     time.Time // the last packet came then or a little before
 	packets   int       // that came since heard was set
@@ -51,7 +56,7 @@ type conn struct {
 	unsettled int           // bytes of submitted batches that are not committed yet
 	settled   sync.Cond     // unsettled has fallen
 	failed    error         // why the connection must end without further acknowledgements
-	leaving   string        // why the connection shall end when exchanges are complete; "": it shall not
+	leaving   *ending       // why the connection shall end when exchanges are complete; nil: it shall not
 	since     time.Time     // of leaving
 	wake      atomic.Bool   // failed or leaving is set
 	welcomed  chan struct{} // closed when CONNACK is on its way
@@ -68,16 +73,9 @@ const maxTopicBytes = 512
 type topicEntry struct {
 	dialect.Topic
 	allowed bool
+	told    bool // that it is not allowed
 	forward bool
 }
-
-// Errors that end a connection in the ordinary course of things.
-var (
-	errSilent     = errors.New("keep-alive timeout")
-	errGoodbye    = errors.New("client disconnected")
-	errGone       = errors.New("connection lost")
-	errNotAllowed = errors.New("publish to a topic outside the grant")
-)
 
 // restore takes over what a stored session knows. Called by bind, while the reader waits for it.
 func (c *conn) restore(received []uint16, filters map[string]byte) {
@@ -103,6 +101,7 @@ func (c *conn) resume(q core.Queued, dup bool) {
 	if o.inflight == nil {
 		o.inflight = make(map[uint16]packet, 4)
 	}
+	p.released = true
 	o.inflight[q.ID] = p
 	if o.oldest == 0 || p.seq < o.oldest {
 		o.oldest = p.seq
@@ -114,12 +113,12 @@ func (c *conn) resume(q core.Queued, dup bool) {
 func (c *conn) serve(ctx context.Context) {
 	err := c.read()
 	c.submit()
-	reason := err.Error()
+	why := err
 	c.mu.Lock()
 	if c.failed != nil {
-		reason = c.failed.Error()
-	} else if c.leaving != "" {
-		reason = c.leaving
+		why = c.failed
+	} else if c.leaving != nil && !errors.Is(err, errGoodbye) {
+		why = c.leaving
 	}
 	if c.failed == nil && !errors.Is(err, errGone) {
 		for c.unsettled > 0 { // the last acknowledgements are still to come
@@ -127,8 +126,9 @@ func (c *conn) serve(ctx context.Context) {
 		}
 	}
 	c.mu.Unlock()
+	c.farewell(why)
 	c.lastWill()
-	c.unbind(ctx, reason)
+	c.unbind(ctx, why.Error())
 	close(c.done)
 	c.b.remove(c)
 	c.drain()
@@ -138,7 +138,7 @@ func (c *conn) serve(ctx context.Context) {
 	if errors.As(err, &e) {
 		c.b.stats.ProtocolFailures.Add(1)
 	}
-	c.log.Info("disconnected", "reason", reason)
+	c.log.Info("disconnected", "reason", why.Error())
 }
 
 // lastWill publishes the will, if the client left without saying goodbye.

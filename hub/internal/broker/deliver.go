@@ -5,6 +5,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
 // A target is a session that a message goes to, with the highest QoS that its matching subscriptions grant.
@@ -90,7 +91,7 @@ func (b *Broker) Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason 
 		}
 	}
 	if c != nil {
-		tx.After(func() { c.leave(reason) })
+		tx.After(func() { c.leave(&ending{mqtt.ReasonAdministrativeAction, reason}) })
 	}
 	return nil
 }

@@ -22,12 +22,13 @@ const drainTime = 2 * time.Second
 
 // A packet is a message on its way to one client.
 type packet struct {
-	seq     int64 // in the stored queue; 0: not stored
-	id      uint16
-	qos     byte
-	dup     bool
-	topic   []byte
-	payload []byte
+	seq      int64 // in the stored queue; 0: not stored
+	id       uint16
+	qos      byte
+	dup      bool
+	released bool // QoS 2: PUBREC has come
+	topic    []byte
+	payload  []byte
 }
 
 // outgoing is the side of a connection towards the client: bytes to write, and the window of messages that the client

@@ -99,7 +99,7 @@ func (c *conn) arm() error {
 			until = t
 		}
 	}
-	if c.leaving != "" {
+	if c.leaving != nil {
 		limit := patience
 		switch c.leaving {
 		case stopping:
@@ -109,7 +109,7 @@ func (c *conn) arm() error {
 		}
 		earliest(c.since.Add(limit))
 		if c.complete() || !now.Before(until) {
-			return errors.New(c.leaving)
+			return c.leaving
 		}
 	}
 	if c.keepAlive > 0 { // [MQTT-3.1.2-24]
@@ -121,7 +121,7 @@ func (c *conn) arm() error {
 	}
 	if !c.ends.IsZero() {
 		if !now.Before(c.ends) {
-			return errors.New("the grant's lifetime is over")
+			return errLifetime
 		}
 		earliest(c.ends)
 	}
@@ -154,8 +154,7 @@ func (c *conn) handle(f mqtt.Frame) error {
 		if err := p.Decode(f, c.version); err != nil {
 			return err
 		}
-		c.handleAck(p)
-		return nil
+		return c.handleAck(p)
 	case mqtt.TypeSubscribe:
 		return c.handleSubscribe(f)
 	case mqtt.TypeUnsubscribe:
@@ -167,11 +166,7 @@ func (c *conn) handle(f mqtt.Frame) error {
 		c.answer(&mqtt.PingResp{})
 		return nil
 	case mqtt.TypeDisconnect:
-		if err := (&mqtt.Disconnect{}).Decode(f, c.version); err != nil {
-			return err
-		}
-		c.will = nil
-		return errGoodbye
+		return c.handleDisconnect(f)
 	}
 	return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: fmt.Sprintf("unexpected %v", f.Type)}
 }
@@ -198,11 +193,20 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 	if err := p.Decode(f, c.version); err != nil {
 		return err
 	}
+	if c.version == mqtt.V5 {
+		if err := p.CheckSender(mqtt.Client); err != nil {
+			return err
+		}
+		if err := c.aliases.Resolve(&p); err != nil {
+			return err
+		}
+	}
+	if err := c.offered(p.QoS, p.Retain); err != nil {
+		return err
+	}
 	t := c.topic(p.Topic)
 	if !t.allowed {
-		err := fmt.Errorf("%w: %q", errNotAllowed, t.Name)
-		c.denied(core.StagePublish, "", err)
-		return err
+		return c.forbidden(&p, t)
 	}
 	ack := mqtt.Ack{ID: p.ID}
 	if p.QoS == 2 {
@@ -215,13 +219,18 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 		if len(c.inbound) >= maxInbound {
 			return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: "too many QoS 2 messages without PUBREL"}
 		}
+	}
+	var answer *core.AnswerError
+	if err := c.message(t, dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}); errors.As(err, &answer) {
+		return c.refuseMessage(&p, answer)
+	} else if err != nil {
+		return err
+	}
+	if p.QoS == 2 {
 		c.receive(p.ID)
 		if c.stored {
 			c.progress.received = append(c.progress.received, receipt{p.ID, true})
 		}
-	}
-	if err := c.message(t, dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}); err != nil {
-		return err
 	}
 	c.messages++
 	if p.QoS > 0 {

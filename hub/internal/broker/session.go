@@ -172,7 +172,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 	present := s != nil
 	if s == nil {
 		var err error
-		if s, err = b.create(tx, c.grant, !c.clean); err != nil {
+		if s, err = b.create(tx, c.grant, c.stored); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		c.restore(ids, s.filters)
 	}
 	s.loaded, s.behind = 0, s.queued > 0
-	tx.After(func() { c.welcome(present, s.stored()) })
+	tx.After(func() { c.welcome(present && s.stored()) })
 	if s.behind {
 		return b.refill(tx, s, c)
 	}
@@ -209,7 +209,7 @@ func (b *Broker) unbind(tx *commit.Tx, c *conn, reason string) error {
 	s.conn = nil
 	s.maybeSent = max(s.maybeSent, s.loaded)
 	tx.Undo(func() { s.conn = c })
-	if !s.stored() {
+	if !s.stored() || c.expiry == 0 {
 		return b.forget(tx, s)
 	}
 	return nil

@@ -2,12 +2,14 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -55,6 +57,7 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.maxPacket, c.quiet = connect.MaximumPacketSize, connect.NoProblemInformation
 	claim.Version, claim.ClientID, claim.CleanStart = uint8(connect.Version), connect.ClientID, connect.CleanStart
 	claim.Username, claim.HasUsername, claim.Password = connect.Username, connect.HasUsername, connect.Password
 	src.attempt.at(core.StageSignIn, claim)
@@ -70,10 +73,6 @@ func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
 	return c, nil
 }
 
-// served is the only version of MQTT that the broker takes yet; the codec reads more. Clients that ask for another are
-// told that it is unacceptable.
-const served = mqtt.V311
-
 // readConnect reads the first packet. It answers what is wrong with it, where MQTT has an answer.
 func (c *conn) readConnect() (*mqtt.Connect, error) {
 	// A look at the first byte, so that a client of another protocol need not send a packet's worth before it is told.
@@ -85,19 +84,35 @@ func (c *conn) readConnect() (*mqtt.Connect, error) {
 		return nil, fmt.Errorf("wait for CONNECT: %w", err)
 	}
 	p := &mqtt.Connect{}
-	c.version = mqtt.V311
-	if err := p.Decode(f, served); err != nil {
-		if errors.Is(err, mqtt.ErrVersion) {
-			c.reply(mqtt.ConnAckBadVersion)
-		}
+	err = p.Decode(f, 0)
+	c.version = p.Version
+	switch {
+	case errors.Is(err, mqtt.ErrVersion): // [MQTT-3.1.2-2]; in a form that every client can read
+		c.version = mqtt.V311
+		c.reply(&mqtt.ConnAck{Code: mqtt.ConnAckBadVersion})
+	case err != nil && c.version == mqtt.V5: // older versions have no code for it: the connection is just closed
+		c.refuse(err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read CONNECT: %w", err)
 	}
-	c.version = p.Version
-	if p.ClientID == "" && !p.CleanStart { // [MQTT-3.1.3-8]
-		c.reply(mqtt.ConnAckBadClientID)
-		return nil, errors.New("CONNECT has no client id and asks for a session that stays")
+	if reason := badClientID(p); reason != "" {
+		c.reply(&mqtt.ConnAck{Code: mqtt.ConnAckBadClientID})
+		return nil, errors.New(reason)
 	}
 	return p, nil
+}
+
+// badClientID says what an older version has against the client identifier. In version 5 each is right, and an empty one
+// is replaced.
+func badClientID(p *mqtt.Connect) string {
+	switch {
+	case p.Version == mqtt.V311 && p.ClientID == "" && !p.CleanStart: // [MQTT-3.1.3-8]
+		return "CONNECT has no client id and asks for a session that stays"
+	case p.Version == mqtt.V31 && (p.ClientID == "" || utf8.RuneCountInString(p.ClientID) > 23): // MQTT V3.1 section 3.1
+		return "CONNECT of MQTT 3.1 with a client id that has not 1 to 23 characters"
+	}
+	return ""
 }
 
 // claim asks the dialects whose connection this is.
@@ -110,6 +125,12 @@ func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 		if err != nil {
 			return fmt.Errorf("%s sign-in: %w", d.Name(), err)
 		}
+		if !g.Profile.Serves(claim.Version) {
+			return &core.AnswerError{Code: uint8(mqtt.ReasonUnsupportedVersion), Text: d.Name() + " does not serve this version of MQTT"}
+		}
+		if g.Session.ClientID == "" {
+			g.Session.ClientID = "auto-" + rand.Text()
+		}
 		c.grant, c.link = g, link
 		c.grant.Limits = limits(g.Limits, c.b.cfg.Limits)
 		return nil
@@ -119,22 +140,18 @@ func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 
 // accept binds the connection to its session; CONNACK leaves with the commit.
 func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) error {
-	if p.Will != nil && !c.allowed(p.Will.Topic) {
-		return fmt.Errorf("will on a topic outside the grant: %w", core.ErrDenied)
+	if err := c.checkWill(p.Will); err != nil {
+		return err
 	}
 	c.clean, c.will, c.addr = p.CleanStart, p.Will, claim.Remote.Addr().Unmap().String()
-	c.stored = !c.clean
 	c.heard = time.Now()
 	if c.grant.Lifetime > 0 {
 		c.ends = c.heard.Add(c.grant.Lifetime)
 	}
-	c.keepAlive = time.Duration(p.KeepAlive) * time.Second
-	if most := c.grant.Limits.KeepAlive; most > 0 && (c.keepAlive == 0 || c.keepAlive > most) {
-		c.keepAlive = most
-	}
+	c.negotiate(p)
+	c.stored = c.expiry > 0
 	c.log = c.b.log.With("dialect", c.grant.Session.Dialect, "tenant", c.grant.Session.Tenant, "client", c.grant.Session.ClientID)
 	c.frames.SetMax(c.grant.Limits.MaxPacketBytes)
-	c.out = newOutgoing(c.version, c.grant.Limits.Inflight)
 	if err := c.b.evict(ctx, c); err != nil {
 		return err
 	}
@@ -144,7 +161,7 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 		return err
 	}
 	<-c.welcomed // nothing may be answered before CONNECT is
-	c.log.Info("connected", "remote", claim.Remote, "clean", c.clean)
+	c.log.Info("connected", "remote", claim.Remote, "version", c.version.String(), "clean", c.clean)
 	return nil
 }
 

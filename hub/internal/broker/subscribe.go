@@ -2,7 +2,6 @@ package broker
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -29,11 +28,17 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	refused := 0 // only the first is logged: a packet can have thousands
 	for _, s := range p.Subscriptions {
 		_, known := c.filters[s.Filter]
-		if !c.maySubscribe(s.Filter) || !known && len(c.filters) >= c.grant.Limits.MaxFilters {
-			ack.Codes = append(ack.Codes, mqtt.SubAckFailure)
+		code := c.subscribable(s.Filter, p.SubscriptionID != 0)
+		if code == 0 && !known && len(c.filters) >= c.grant.Limits.MaxFilters {
+			code = mqtt.ReasonQuotaExceeded
+		}
+		s.QoS = min(s.QoS, c.grant.Profile.QoS.Most()) // [MQTT-3.2.2-10]
+		if code != 0 {
+			answer := c.subAckCode(code, s.QoS)
+			ack.Codes = append(ack.Codes, answer)
 			if refused++; refused == 1 {
 				c.log.Info("subscription refused", "filter", s.Filter)
-				c.denied(core.StageSubscribe, "SUBACK 0x80", fmt.Errorf("subscription outside the grant, or one too many: %q", s.Filter))
+				c.denied(core.StageSubscribe, fmt.Sprintf("SUBACK 0x%02x", answer), fmt.Errorf("subscribe to %q: %v", s.Filter, code))
 			}
 			continue
 		}
@@ -49,30 +54,22 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	return nil
 }
 
-func (c *conn) maySubscribe(filter string) bool {
-	if strings.Count(filter, "/") >= topic.MaxLevels {
-		return false
-	}
-	for _, g := range c.grant.Subscribe {
-		if topic.Covers(g, filter) {
-			return true
-		}
-	}
-	return false
-}
-
 func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 	var p mqtt.Unsubscribe
 	if err := p.Decode(f, c.version); err != nil {
 		return err
 	}
-	for _, f := range p.Filters {
+	ack := mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: p.ID, Codes: make([]mqtt.ReasonCode, len(p.Filters))}
+	for i, f := range p.Filters {
+		if _, known := c.filters[f]; !known {
+			ack.Codes[i] = mqtt.ReasonNoSubscriptionExisted
+		}
 		delete(c.filters, f)
 	}
 	clear(c.topics)
 	b := c.collect()
 	b.Do(func(tx *commit.Tx) error { return c.b.removeFilters(tx, c, p.Filters) }, nil)
-	b.Reply = (&mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: p.ID}).Append(b.Reply, c.version)
+	b.Reply = ack.Append(b.Reply, c.version)
 	return nil
 }
 

@@ -22,7 +22,8 @@ type Claim struct {
 	Password    []byte // nil: none
 }
 
-// A SessionKey names an MQTT session. The client id is the one of the Grant, which is not always the one of CONNECT.
+// A SessionKey names an MQTT session. The client id is the one of the Grant, which is not always the one of CONNECT. If it
+// is empty in a Grant, the broker assigns one that nobody else has.
 type SessionKey struct {
 	Tenant   TenantID
 	Dialect  string
@@ -42,6 +43,7 @@ type Grant struct {
 	Retain   bool
 	Lifetime time.Duration // from now, then the connection is closed; 0: no limit
 	Limits   Limits
+	Profile  Profile
 }
 
 // Limits bound what one connection can use. Zero fields stand for the broker's defaults.
@@ -52,6 +54,10 @@ type Limits struct {
 	MaxQueuedBytes int           // their topics and payloads
 	MaxFilters     int           // subscriptions
 	KeepAlive      time.Duration // longest silence granted when the client asks for more or for none; 0: as the client asks
+	MinKeepAlive   time.Duration // shortest, when the client asks for less, but not for none
+	SessionExpiry  time.Duration // longest that a session outlives its connection; 0: as the client asks, which before MQTT 5 is for ever
+	ReceiveMaximum int           // QoS 1 and 2 messages from the client that it may have under way; enforced in MQTT 5 only, which announces it
+	TopicAliases   int           // that an MQTT 5 client may set, and the most that are set towards it; -1: none
 }
 
 // A Message is an application message on its way to clients.

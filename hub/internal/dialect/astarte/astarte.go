@@ -79,6 +79,10 @@ func (d *Dialect) Name() string { return dialectName }
 // open bounds that let a device with thousands of server-owned properties receive them all after an emptyCache.
 var limits = core.Limits{MaxPacketBytes: 65_535, Inflight: 100, MaxQueued: 10_000, MaxQueuedBytes: 32 << 20}
 
+// profile is what the platform's broker does: VerneMQ serves these versions unless told otherwise (vernemq.schema,
+// allowed_protocol_versions), and closes the connection of a device that publishes outside of its base topic.
+var profile = core.Profile{Versions: []uint8{3, 4}, CloseOnForbidden: true}
+
 // SignIn recognises a device by its certificate. The identity is the certificate's common name REALM/DEVICE and nothing
 // else: the Python SDK connects with an empty client id, the others with the same text (observed).
 func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect.Link, error) {
@@ -118,6 +122,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 		Subscribe: []string{l.base + "/#"},
 		Private:   true,
 		Limits:    limits,
+		Profile:   profile,
 	}, l, nil
 }
 

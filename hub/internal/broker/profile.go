@@ -1,0 +1,106 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/topic"
+)
+
+// offered checks a message, or a will, against what the platform has of MQTT. A client of version 5 was told in CONNACK.
+func (c *conn) offered(qos byte, retain bool) error {
+	if most := c.grant.Profile.QoS.Most(); qos > most { // [MQTT-3.2.2-11] [MQTT-3.2.2-12]
+		return &mqtt.Error{Code: mqtt.ReasonQoSNotSupported, Text: fmt.Sprintf("message with QoS %d, maximum is %d", qos, most)}
+	}
+	if retain && !c.grant.Retain && c.version == mqtt.V5 { // [MQTT-3.2.2-13] [MQTT-3.2.2-14]; older clients could not know
+		return &mqtt.Error{Code: mqtt.ReasonRetainNotSupported, Text: "message to be retained, which is not available"}
+	}
+	return nil
+}
+
+// checkWill checks the will as the messages of the connection will be.
+func (c *conn) checkWill(w *mqtt.Will) error {
+	if w == nil {
+		return nil
+	}
+	if !c.allowed(w.Topic) {
+		return fmt.Errorf("will on a topic outside the grant: %w", core.ErrDenied)
+	}
+	return c.offered(w.QoS, w.Retain)
+}
+
+// forbidden refuses a message to a topic outside the grant. Who asks for refusals is told once for each topic: a device
+// that goes on trying must not cost more than one that is right.
+func (c *conn) forbidden(p *mqtt.Publish, t *topicEntry) error {
+	answer := &core.AnswerError{Code: uint8(mqtt.ReasonNotAuthorized), Text: "topic outside the grant", Kind: core.ErrDenied}
+	if !t.told {
+		t.told = true
+		code := ""
+		if c.version == mqtt.V5 && p.QoS > 0 && !c.grant.Profile.CloseOnForbidden {
+			code = fmt.Sprintf("reason 0x%02x", answer.Code)
+		}
+		c.denied(core.StagePublish, code, fmt.Errorf("publish to a topic outside the grant: %q", t.Name))
+	}
+	return c.refuseMessage(p, answer)
+}
+
+// refuseMessage answers a message that the client may not publish or that the dialect does not take. The answer comes in
+// its place among the others. What a platform does is in its profile.
+func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
+	if c.grant.Profile.CloseOnForbidden {
+		return &ending{mqtt.ReasonCode(r.Code), fmt.Sprintf("publish to %q refused: %v", p.Topic, r)}
+	}
+	c.log.Debug("message refused", "topic", string(p.Topic), "err", r)
+	if p.QoS == 0 {
+		return nil
+	}
+	ack := mqtt.Ack{Type: mqtt.TypePubAck, ID: p.ID, Code: mqtt.ReasonCode(r.Code)}
+	if p.QoS == 2 {
+		ack.Type = mqtt.TypePubRec
+	}
+	if !ack.Code.Failed() || !ack.Code.Allowed(mqtt.Server, ack.Type) {
+		ack.Code = mqtt.ReasonUnspecified
+	}
+	if !c.quiet { // [MQTT-3.1.2-29]
+		ack.Reason = r.Text
+	}
+	b := c.collect()
+	b.Reply, _ = mqtt.AppendWithin(b.Reply, &ack, c.version, c.maxPacket)
+	return nil
+}
+
+// subscribable returns why a filter cannot be subscribed to, or 0.
+func (c *conn) subscribable(filter string, withID bool) mqtt.ReasonCode {
+	profile := &c.grant.Profile
+	shared := c.version == mqtt.V5 && topic.IsShared(filter)
+	switch {
+	case strings.Count(filter, "/") >= topic.MaxLevels:
+		return mqtt.ReasonTopicFilterInvalid
+	case shared && profile.NoShared:
+		return mqtt.ReasonSharedNotSupported
+	case withID && profile.NoSubscriptionIDs:
+		return mqtt.ReasonSubscriptionIDsNotSupported
+	case profile.NoWildcards && strings.ContainsAny(filter, "+#"):
+		return mqtt.ReasonWildcardsNotSupported
+	}
+	for _, g := range c.grant.Subscribe {
+		if topic.Covers(g, filter) {
+			return 0
+		}
+	}
+	return mqtt.ReasonNotAuthorized
+}
+
+// subAckCode says in the words of the client's version that a subscription is refused. Version 3.1 has no word for it:
+// there the client is told the QoS it asked for and gets nothing, which is what mosquitto does too (2.0, handle__subscribe).
+func (c *conn) subAckCode(code mqtt.ReasonCode, asked byte) byte {
+	switch c.version {
+	case mqtt.V5:
+		return byte(code)
+	case mqtt.V31:
+		return asked
+	}
+	return mqtt.SubAckFailure
+}
