@@ -76,7 +76,8 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/metrics", "", "it shows what it is handed"},
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin internal/memnet", "users import it into their tests"},
-	{"cmd/fairlead", "hub hub/admin", "the program is a small shell around the library, so that others can be one too"},
+	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
+	{"cmd/fairlead", "hub hub/admin cmd/fairlead/internal/config", "the program is a small shell around the library, so that others can be one too"},
 }
 
 // services may read storage and take part in transactions.
@@ -104,9 +105,11 @@ var nowhere = map[string]string{
 var libraries = map[string]string{
 	"github.com/coreos/go-systemd/v22":    "hub/internal/listen",
 	"github.com/golang-jwt/jwt/v5":        "hub/internal/dialect/astarte",
+	"github.com/pelletier/go-toml/v2":     "cmd/fairlead/internal/config",
 	"github.com/prometheus/client_golang": "hub/internal/metrics",
 	"github.com/spf13/cobra":              "cmd/fairlead",
 	"golang.org/x/crypto":                 "hub/internal/credential",
+	"github.com/spf13/pflag":              "cmd/fairlead",
 	"zombiezen.com/go/sqlite":             "hub/internal/store/sqlite",
 }
 

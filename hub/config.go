@@ -26,9 +26,12 @@ const DefaultStopGrace = 3 * time.Second
 
 // Config configures a [Hub]. DataDir is required; every other field works at zero.
 type Config struct {
-	// DataDir is the folder for everything that the hub keeps. It is created if it does not exist. One process at a
-	// time can use it.
+	// DataDir is the folder for everything that the hub keeps. It is created if it does not exist, unless Prepared. One
+	// process at a time can use it.
 	DataDir string
+	// Prepared refuses a data folder that is not there or not complete, which may be a disk that is not mounted, instead
+	// of making what is missing. [Init] makes a folder; for production.
+	Prepared bool `config:"-"`
 
 	// Listen is the address to listen on. The zero value is 127.0.0.1; 0.0.0.0 or :: is every address. Listeners have their
 	// own.
@@ -38,7 +41,7 @@ type Config struct {
 	// HTTPSPort is the port for all REST APIs. 0 is 443 where that can be had, else 8443; [AnyPort] any free one.
 	HTTPSPort int
 	// Listeners are sockets to use instead of opening some; see [InheritedListeners]. The hub closes them.
-	Listeners Listeners
+	Listeners Listeners `config:"-"`
 
 	// Names are host names and IP addresses by which clients reach this hub, for its server certificate. In the
 	// certificate there are always localhost, 127.0.0.1, ::1, the name of the machine, and the address of Listen. The first
@@ -46,9 +49,17 @@ type Config struct {
 	// localhost would not lead there.
 	Names []string
 
+	// CertificateFile and KeyFile hold a server certificate with its chain, and its key, in PEM, to use in place of one from
+	// the hub's own authority. They are read again when they change. Devices must trust who issued it.
+	CertificateFile string
+	KeyFile         string // see CertificateFile
+
 	// Development prepares a laptop: a tenant called dev, with credentials for each platform, see [Hub.Env].
 	// Nothing of that is done in production.
-	Development bool
+	Development bool `config:"-"`
+
+	// Retention says how long data is kept.
+	Retention Retention
 
 	// StopGrace is how long an orderly stop goes on answering HTTP after MQTT is closed. 0 is DefaultStopGrace,
 	// negative is no time. Device programs on the official Astarte SDK ask Pairing right after they lose their
@@ -56,7 +67,41 @@ type Config struct {
 	StopGrace time.Duration
 
 	// Logger gets what happens; nil discards it.
-	Logger *slog.Logger
+	Logger *slog.Logger `config:"-"`
+}
+
+// Retention says how long data is kept. What goes first is what was accepted first. The zero value cannot fill a disk.
+type Retention struct {
+	// SampleAge is how long samples are kept after their acceptance. 0 or negative: for ever.
+	SampleAge time.Duration
+	// SampleBytes is the size of the database beyond which the oldest samples go. Not counted is room within its file that is
+	// free for new data; the file does not shrink. 0 is seven tenths of the disk, negative is no bound.
+	SampleBytes int64
+	// EventAge is how long events are kept. 0 is DefaultEventAge, negative is for ever.
+	EventAge time.Duration
+	// EventCount is how many events are kept. 0 is DefaultEventCount, negative is no bound.
+	EventCount int64
+	// MinFreeBytes is how much of the disk stays free: with less, writes are refused until there is more, or until data has been
+	// dropped whose room can be used. 0 is a fiftieth of the disk, at most 256 MiB; negative is nothing.
+	MinFreeBytes int64
+}
+
+// Defaults of [Retention].
+const (
+	DefaultEventAge   = 30 * 24 * time.Hour
+	DefaultEventCount = 1_000_000
+)
+
+// A ConfigError is a field of [Config] that has no usable value.
+type ConfigError struct {
+	Field   string // "MQTTPort", "Retention.EventAge"
+	Problem string
+}
+
+func (e *ConfigError) Error() string { return e.Field + " " + e.Problem }
+
+func badField(field, format string, args ...any) error {
+	return &ConfigError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
 // Listeners are listening TCP sockets. A nil one is opened by the hub.
@@ -79,11 +124,12 @@ func InheritedListeners() (Listeners, error) {
 // A PortError says that a port could not be had, and tells whether it is in use or forbidden.
 type PortError = listen.PortError
 
-// withDefaults checks the configuration and fills in what is zero.
-func (cfg Config) withDefaults() (Config, error) {
+// WithDefaults checks the configuration and fills in what is zero and does not depend on the machine, as [New] does. The
+// error joins one [*ConfigError] for each field that is wrong.
+func (cfg Config) WithDefaults() (Config, error) {
 	var errs []error
 	if cfg.DataDir == "" {
-		errs = append(errs, errors.New("DataDir is empty"))
+		errs = append(errs, badField("DataDir", "is empty"))
 	}
 	if l := cfg.Listeners.HTTPS; l != nil {
 		if a, ok := l.Addr().(*net.TCPAddr); ok {
@@ -98,11 +144,21 @@ func (cfg Config) withDefaults() (Config, error) {
 		port int
 	}{{"MQTTPort", cfg.MQTTPort}, {"HTTPSPort", cfg.HTTPSPort}} {
 		if p.port < AnyPort || p.port > 65535 {
-			errs = append(errs, fmt.Errorf("%s is %d: want 1 to 65535", p.name, p.port))
+			errs = append(errs, badField(p.name, "is %d: want 1 to 65535", p.port))
 		}
 	}
 	if cfg.MQTTPort > 0 && cfg.MQTTPort == cfg.HTTPSPort {
-		errs = append(errs, fmt.Errorf("MQTTPort and HTTPSPort are both %d", cfg.MQTTPort))
+		errs = append(errs, badField("HTTPSPort", "is %d, as MQTTPort is", cfg.HTTPSPort))
+	}
+	if cfg.CertificateFile != "" && cfg.KeyFile == "" {
+		errs = append(errs, badField("CertificateFile", "is of no use without KeyFile"))
+	}
+	if cfg.KeyFile != "" && cfg.CertificateFile == "" {
+		errs = append(errs, badField("KeyFile", "is of no use without CertificateFile"))
+	}
+	cfg.Retention = cfg.Retention.withDefaults()
+	if cfg.MQTTPort == 0 {
+		cfg.MQTTPort = DefaultMQTTPort
 	}
 	if cfg.StopGrace == 0 {
 		cfg.StopGrace = DefaultStopGrace
@@ -114,6 +170,16 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, fmt.Errorf("configure hub: %w", err)
 	}
 	return cfg, nil
+}
+
+func (r Retention) withDefaults() Retention {
+	if r.EventAge == 0 {
+		r.EventAge = DefaultEventAge
+	}
+	if r.EventCount == 0 {
+		r.EventCount = DefaultEventCount
+	}
+	return r
 }
 
 // ports returns the ports to try, in order; 0 is any free one.

@@ -21,7 +21,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"port", Config{DataDir: "x", MQTTPort: 65536}, "MQTTPort is 65536"},
 		{"negative port", Config{DataDir: "x", HTTPSPort: -2}, "HTTPSPort is -2"},
 		{"any ports", Config{DataDir: "x", MQTTPort: AnyPort, HTTPSPort: AnyPort}, ""},
-		{"one port twice", Config{DataDir: "x", MQTTPort: 8443, HTTPSPort: 8443}, "both 8443"},
+		{"one port twice", Config{DataDir: "x", MQTTPort: 8443, HTTPSPort: 8443}, "HTTPSPort is 8443, as MQTTPort is"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := New(tt.cfg)
@@ -64,7 +64,7 @@ func TestHostIsInTheCertificate(t *testing.T) {
 		if tt.listen != "" {
 			cfg.Listen = netip.MustParseAddr(tt.listen)
 		}
-		cfg, err := cfg.withDefaults()
+		cfg, err := cfg.WithDefaults()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestInheritedSocketSaysWhereWeListen(t *testing.T) {
 		t.Skip("no such address here")
 	}
 	defer l.Close()
-	cfg, err := Config{DataDir: "x", Listeners: Listeners{HTTPS: l}}.withDefaults()
+	cfg, err := Config{DataDir: "x", Listeners: Listeners{HTTPS: l}}.WithDefaults()
 	if err != nil || cfg.host() != "127.0.0.5" {
 		t.Errorf("got %q, %v, want 127.0.0.5", cfg.host(), err)
 	}

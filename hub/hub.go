@@ -26,7 +26,7 @@ type Hub struct {
 
 // New checks the configuration. It does no I/O; [Hub.Run] does.
 func New(cfg Config) (*Hub, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (h *Hub) prepare(ctx context.Context, p *parts) error {
 		URL:     p.url(),
 		MQTT:    "mqtts://" + p.mqttAddress(),
 		Local:   listen.Local(p.https),
-		CA:      p.ca.RootPath(),
+		CA:      h.trusted(p),
 		DataDir: p.dir.Path(),
 	}
 	if h.cfg.Development {

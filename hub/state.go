@@ -28,7 +28,7 @@ type State struct {
 	URL     string    `json:"url"`      // of all HTTP APIs: "https://localhost:8443"
 	MQTT    string    `json:"mqtt"`     // of the broker: "mqtts://localhost:8883"
 	Local   string    `json:"local"`    // address and port of the HTTP APIs for programs on this machine
-	CA      string    `json:"ca"`       // file of the root certificate, absolute
+	CA      string    `json:"ca"`       // file with what clients have to trust, absolute: the root, or Config.CertificateFile
 	DataDir string    `json:"data_dir"` // absolute
 	// Platforms holds, for each platform that development credentials were made for, the environment variables for
 	// its official SDK.
@@ -40,6 +40,12 @@ var platforms = []string{"astarte", "aws", "azure", "mqtt", "spotflow"}
 
 // An InUseError says that another process uses the data folder.
 type InUseError = datadir.InUseError
+
+// A NotPreparedError says that a data folder lacks what a hub needs, see [Config.Prepared].
+type NotPreparedError = datadir.NotPreparedError
+
+// A RestoreError says that a backup was not restored to its end into a data folder.
+type RestoreError = datadir.RestoreError
 
 // ErrNotRunning means that no hub runs in the data folder.
 var ErrNotRunning = errors.New("no hub runs there")

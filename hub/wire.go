@@ -70,6 +70,11 @@ func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
 			err = errors.Join(err, p.close())
 		}
 	}()
+	if h.cfg.Prepared {
+		if err := datadir.Prepared(h.cfg.DataDir); err != nil {
+			return nil, err
+		}
+	}
 	if p.dir, err = datadir.Open(h.cfg.DataDir); err != nil {
 		return nil, err
 	}
@@ -92,6 +97,22 @@ func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
 }
 
 func (h *Hub) openCA(p *parts) error {
+	if err := h.openAuthority(p); err != nil || h.cfg.CertificateFile == "" {
+		return err
+	}
+	own, err := openCertificate(h.cfg.CertificateFile, h.cfg.KeyFile, h.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	p.certificate = own.get
+	if name := own.name(); name != "" && len(h.cfg.Names) == 0 {
+		p.host = name
+	}
+	return nil
+}
+
+// openAuthority opens the hub's own certificate authority, and the server certificate that comes from it.
+func (h *Hub) openAuthority(p *parts) error {
 	var err error
 	if p.ca, err = ca.Open(ca.Config{Dir: p.dir.CA(), Logger: h.cfg.Logger}); err != nil {
 		return err

@@ -6,6 +6,7 @@
 //	fairlead env astarte    print how to point the official Astarte SDK at it
 //	fairlead device list    see its devices
 //	fairlead data DEVICE    see what one has sent
+//	fairlead serve          run a hub in production
 package main
 
 import (
@@ -41,7 +42,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s\n", text)
 	}
 	var usage usageError
-	if errors.As(err, &usage) {
+	var config configError
+	if errors.As(err, &usage) || errors.As(err, &config) {
 		return 2
 	}
 	return 1
@@ -67,7 +69,8 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 		return usageError{fmt.Errorf("%s: %w; see %s --help", verb(cmd), err, cmd.CommandPath())}
 	})
 	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
-		deviceCommand(), dataCommand(), certCommand(), tokenCommand(), refusalsCommand())
+		deviceCommand(), dataCommand(), certCommand(), tokenCommand(), refusalsCommand(),
+		serveCommand(), initCommand(), configCommand())
 	return root
 }
 
@@ -107,6 +110,8 @@ func hint(err error) string {
 	var port *hub.PortError
 	var inUse *hub.InUseError
 	var refused *admin.Error
+	var unprepared *hub.NotPreparedError
+	var half *hub.RestoreError
 	switch {
 	case errors.As(err, &refused) && refused.Help != "":
 		return "  " + refused.Help
@@ -114,6 +119,10 @@ func hint(err error) string {
 		return portHint(port)
 	case errors.As(err, &inUse):
 		return "  One hub at a time can use a data folder. Stop the other one, or choose another folder with --data-dir."
+	case errors.As(err, &unprepared):
+		return "  `fairlead init` makes one, with a new certificate authority. Devices know the old one: if there was one, find it first."
+	case errors.As(err, &half):
+		return "  Remove the folder and restore the backup again."
 	case errors.Is(err, hub.ErrNotRunning):
 		return "  Start one with `fairlead up`; if its data is elsewhere, say where with --data-dir."
 	}

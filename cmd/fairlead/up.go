@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
@@ -69,7 +68,7 @@ func up(cmd *cobra.Command, f upFlags) error {
 	if grace == 0 {
 		grace = -1 // zero asks the library for its default
 	}
-	h, err := hub.New(hub.Config{
+	err = runHub(cmd.Context(), hub.Config{
 		DataDir:     f.dataDir,
 		Listen:      f.listen,
 		MQTTPort:    int(f.mqttPort),
@@ -79,29 +78,12 @@ func up(cmd *cobra.Command, f upFlags) error {
 		Development: true,
 		StopGrace:   grace,
 		Logger:      log,
-	})
-	if err != nil {
-		return fmt.Errorf("up: %w", err)
-	}
-	ctx, cancel := context.WithCancel(cmd.Context())
-	defer cancel()
-	// What is started here has ended when this function returns.
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	done := make(chan struct{})
-	defer close(done)
-	wg.Go(func() { stopOnSignal(cancel, done, log) })
-	wg.Go(func() {
-		select {
-		case <-h.Ready():
-			g := newGuide(h.State(), f)
-			if err := g.print(cmd.OutOrStdout()); err != nil {
-				log.Warn("cannot print the guide", "err", err)
-			}
-		case <-done:
+	}, func(h *hub.Hub) {
+		if err := newGuide(h.State(), f).print(cmd.OutOrStdout()); err != nil {
+			log.Warn("cannot print the guide", "err", err)
 		}
 	})
-	if err := h.Run(ctx); err != nil {
+	if err != nil {
 		return fmt.Errorf("up: %w", err)
 	}
 	return nil

@@ -26,6 +26,8 @@ const (
 	lockFile  = "lock"
 	stateFile = "hub.json"
 	tokenFile = "admin-token"
+
+	databaseDir = "database"
 )
 
 // A Dir is a data folder in use by this process.
@@ -43,6 +45,9 @@ func Open(path string) (*Dir, error) {
 	}
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return nil, fmt.Errorf("open data folder: %w", err)
+	}
+	if err := restored(abs); err != nil {
+		return nil, err
 	}
 	d := &Dir{path: abs}
 	if d.lock, err = acquire(filepath.Join(abs, lockFile)); err != nil {
@@ -88,7 +93,7 @@ func (d *Dir) Close() error { return d.lock.Close() }
 func (d *Dir) CA() string { return filepath.Join(d.path, "ca") }
 
 // Database returns the folder of the database.
-func (d *Dir) Database() string { return filepath.Join(d.path, "database") }
+func (d *Dir) Database() string { return filepath.Join(d.path, databaseDir) }
 
 // Path returns the absolute path of the data folder.
 func (d *Dir) Path() string { return d.path }
@@ -101,6 +106,9 @@ func (d *Dir) Development(dialect string) (string, error) {
 	}
 	return dir, nil
 }
+
+// TokenPath returns the file of the token of the admin API.
+func (d *Dir) TokenPath() string { return filepath.Join(d.path, tokenFile) }
 
 // AdminToken returns the token of the admin API, and makes one if there is none. An operator may have put another one
 // there.
