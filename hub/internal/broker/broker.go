@@ -16,8 +16,6 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -27,6 +25,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
@@ -43,8 +42,10 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a client may take to accept bytes before it counts as gone. 0: 15 s.
 	WriteTimeout time.Duration
-	// MaxPending bounds connections that have not signed in yet. 0: 4096.
-	MaxPending int
+	// Pending bounds connections that have not signed in yet. nil: 4096 in all.
+	Pending *listen.Gate
+	// MaxConnections bounds connections that have signed in. 0: no bound.
+	MaxConnections int
 	// Refused is told of each client that does not come in, and of each publish and subscription that is not allowed. It is
 	// called on the connection's goroutine. nil: nobody is told.
 	Refused func(core.Refusal)
@@ -71,7 +72,6 @@ type Broker struct {
 	log      *slog.Logger
 	stats    Stats
 	dialects atomic.Pointer[[]dialect.Dialect]
-	pending  atomic.Int64
 
 	// Owned by the committer's goroutine.
 	sessions map[core.SessionKey]*session
@@ -93,6 +93,7 @@ type scope struct {
 type Stats struct {
 	Connections, Sessions         atomic.Int64 // open now
 	Accepted, Refused             atomic.Int64 // connections
+	Full                          atomic.Int64 // of those refused: Config.MaxConnections had signed in
 	MessagesIn, MessagesOut       atomic.Int64
 	Dropped                       atomic.Int64 // messages that a full queue or a slow client lost
 	SlowClients, ProtocolFailures atomic.Int64 // connections closed for it
@@ -109,8 +110,8 @@ func New(cfg Config) *Broker {
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = 15 * time.Second
 	}
-	if cfg.MaxPending == 0 {
-		cfg.MaxPending = 4096
+	if cfg.Pending == nil {
+		cfg.Pending = listen.NewGate(4096, 0)
 	}
 	cfg.Limits = limits(cfg.Limits, DefaultLimits)
 	b := &Broker{
@@ -158,66 +159,50 @@ func limits(l, d core.Limits) core.Limits {
 }
 
 // Serve accepts connections until ctx ends or the listener fails, and returns when all of its connections have ended.
-// With a tlsConfig they begin with a handshake. It closes the listener. The error is nil when ctx has ended.
+// With a tlsConfig they begin with a handshake, unless the listener gives connections that are past it (see
+// [listen.Front]). It closes the listener. The error is nil when ctx has ended.
 func (b *Broker) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Config) error {
+	return b.serve(ctx, l, tlsConfig, false)
+}
+
+// ServePlain is like [Broker.Serve] for a port without TLS. Only dialects that say so get to see its connections, see
+// [dialect.Plain].
+func (b *Broker) ServePlain(ctx context.Context, l net.Listener) error {
+	return b.serve(ctx, l, nil, true)
+}
+
+func (b *Broker) serve(ctx context.Context, l net.Listener, tlsConfig *tls.Config, plain bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {
-		l.Close()
-		b.leaveAll()
-	})
+	stop := context.AfterFunc(ctx, b.leaveAll)
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept MQTT connections: %w", err)
-		default:
-			// Out of file descriptors, for instance: others may end soon.
-			b.log.Warn("cannot accept a connection", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
-			continue
-		}
+	return listen.Accept(ctx, l, "MQTT", b.log, func(nc net.Conn) {
 		b.stats.Accepted.Add(1)
-		if b.pending.Add(1) > int64(b.cfg.MaxPending) {
-			b.pending.Add(-1)
+		src := newSource(nc, tlsConfig)
+		if !src.Take(b.cfg.Pending) {
 			b.stats.Refused.Add(1)
 			if b.cfg.Refused != nil {
-				b.cfg.Refused(core.Refusal{Stage: core.StageAccept, Claim: core.Claim{Remote: addrPort(nc.RemoteAddr())}, Err: core.ErrBusy})
+				b.cfg.Refused(core.Refusal{Stage: core.StageAccept, Claim: core.Claim{Remote: src.Remote(), Plain: plain}, Err: core.ErrBusy})
 			}
-			nc.Close()
-			continue
+			src.Close()
+			return
 		}
 		wg.Add(1)
-		go b.admit(ctx, nc, tlsConfig, wg.Done)
-	}
-}
-
-// ServeConn serves one connection that is past its handshake, and returns when it has ended.
-func (b *Broker) ServeConn(ctx context.Context, nc net.Conn) {
-	b.pending.Add(1)
-	done := make(chan struct{})
-	b.admit(ctx, nc, nil, func() { close(done) })
-	<-done
+		go b.admit(ctx, src, plain, wg.Done)
+	})
 }
 
 // admit takes a connection through handshake, CONNECT and sign-in. What then serves it is a new goroutine, because
 // all this has made the stack of this one large, and most connections are idle for most of their life. done is called
 // when the connection has ended.
-func (b *Broker) admit(ctx context.Context, nc net.Conn, tlsConfig *tls.Config, done func()) {
-	c, err := b.open(ctx, nc, tlsConfig)
-	b.pending.Add(-1)
+func (b *Broker) admit(ctx context.Context, src *source, plain bool, done func()) {
+	c, err := b.open(ctx, src, plain)
+	src.Leave()
 	if err != nil {
 		b.stats.Refused.Add(1)
-		b.log.Info("connection refused", "remote", nc.RemoteAddr().String(), "err", err)
+		b.log.Info("connection refused", "remote", src.RemoteAddr().String(), "err", err)
 		done()
 		return
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -18,16 +17,6 @@ type attempt struct {
 	stage core.Stage
 	claim core.Claim
 	code  string // what it was answered
-	alert byte   // of TLS, that the client has sent in the clear
-}
-
-// record looks at a TLS record: OpenSSL sends an alert in the clear where TLS 1.3 has encryption already (observed with 3.0.19,
-// with roots that do not have ours), and crypto/tls then only sees a record that does not decrypt.
-func (a *attempt) record(head [5]byte, body []byte) {
-	const alert, fatal = 21, 2
-	if head[0] == alert && len(body) == 2 && binary.BigEndian.Uint16(head[3:]) == 2 && body[0] == fatal {
-		a.alert = body[1]
-	}
 }
 
 // at notes that the client has come to a stage, with this claim.
@@ -53,10 +42,9 @@ func (b *Broker) refused(src *source, err error) {
 	if b.cfg.Refused == nil || a == nil || errors.Is(err, context.Canceled) && a.stage == core.StageTLS {
 		return
 	}
-	r := core.Refusal{Stage: a.stage, Claim: a.claim, Code: a.code, Alert: a.alert, Err: err}
-	if t, ok := src.tls(); ok {
-		st := t.ConnectionState() // also of a handshake that failed
-		r.TLS, r.Claim.ServerName = &st, st.ServerName
+	r := core.Refusal{Stage: a.stage, Claim: a.claim, Code: a.code, Alert: src.Alert(), Err: err}
+	if st := src.Handshake(); st != nil { // also of a handshake that failed
+		r.TLS, r.Claim.ServerName = st, st.ServerName
 		if len(st.PeerCertificates) > 0 {
 			r.Claim.Certificate = st.PeerCertificates[0]
 		}
@@ -73,6 +61,9 @@ func (b *Broker) refused(src *source, err error) {
 // called asks the dialects who the client says that it is.
 func (b *Broker) called(claim core.Claim) core.DeviceKey {
 	for _, d := range *b.dialects.Load() {
+		if claim.Plain && !takesPlain(d) {
+			continue
+		}
 		if i, ok := d.(dialect.Identifier); ok {
 			if k, ok := i.Identify(claim); ok {
 				return k
@@ -90,7 +81,7 @@ func (c *conn) denied(s core.Stage, code string, err error) {
 	k := c.grant.Session
 	r := core.Refusal{
 		Stage: s, Code: code, Err: err, Proven: true,
-		Claim:  core.Claim{Remote: addrPort(c.src.nc.RemoteAddr()), ClientID: k.ClientID, Version: uint8(c.version)},
+		Claim:  core.Claim{Remote: c.src.Remote(), ClientID: k.ClientID, Version: uint8(c.version)},
 		Device: c.b.deviceOf(k, c.grant.Device),
 	}
 	c.b.cfg.Refused(r)

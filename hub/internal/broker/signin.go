@@ -3,11 +3,8 @@ package broker
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"time"
 	"unicode/utf8"
 
@@ -18,14 +15,14 @@ import (
 )
 
 // open does what comes before a session: handshake, CONNECT, sign-in, session. A refusal has been sent when it returns.
-func (b *Broker) open(ctx context.Context, nc net.Conn, cfg *tls.Config) (*conn, error) {
-	src := newSource(nc, cfg)
-	src.attempt = &attempt{stage: core.StageTLS, claim: core.Claim{Remote: addrPort(nc.RemoteAddr())}}
+func (b *Broker) open(ctx context.Context, src *source, plain bool) (*conn, error) {
+	claim := core.Claim{Remote: src.Remote(), Plain: plain}
+	src.attempt = &attempt{stage: core.StageTLS, claim: claim}
 	// Nobody may make us wait for longer than this, and a stopping hub waits for nobody.
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { src.nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
-	c, err := b.signIn(ctx, src)
+	src.nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
+	c, err := b.signIn(ctx, src, claim)
 	if err != nil {
 		b.refused(src, err)
 		src.finish()
@@ -35,18 +32,21 @@ func (b *Broker) open(ctx context.Context, nc net.Conn, cfg *tls.Config) (*conn,
 	return c, nil
 }
 
-func (b *Broker) signIn(ctx context.Context, src *source) (*conn, error) {
-	claim := core.Claim{Remote: addrPort(src.nc.RemoteAddr())}
+func (b *Broker) signIn(ctx context.Context, src *source, claim core.Claim) (*conn, error) {
 	if t, ok := src.tls(); ok {
 		if err := t.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
-		st := t.ConnectionState()
+		st := src.Handshake()
 		claim.ServerName, claim.ALPN = st.ServerName, st.NegotiatedProtocol
 		if len(st.PeerCertificates) > 0 {
 			claim.Certificate = st.PeerCertificates[0]
 		}
 		src.nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
+	}
+	if r := src.Web(); r != nil {
+		claim.Path, claim.Web = r.Path, &core.WebRequest{Host: r.Host, Query: r.Query, Header: r.Header}
+		defer src.Forget()
 	}
 	src.attempt.at(core.StageConnect, claim)
 	c := &conn{b: b, src: src, welcomed: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{})}
@@ -118,6 +118,9 @@ func badClientID(p *mqtt.Connect) string {
 // claim asks the dialects whose connection this is.
 func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 	for _, d := range *c.b.dialects.Load() {
+		if claim.Plain && !takesPlain(d) {
+			continue
+		}
 		g, link, err := d.SignIn(ctx, claim)
 		if errors.Is(err, dialect.ErrNotMine) {
 			continue
@@ -136,6 +139,12 @@ func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 		return nil
 	}
 	return core.ErrUnknownClient
+}
+
+// takesPlain says which dialects may see what comes without TLS: those that say so.
+func takesPlain(d dialect.Dialect) bool {
+	p, ok := d.(dialect.Plain)
+	return ok && p.TakesPlain()
 }
 
 // accept binds the connection to its session; CONNACK leaves with the commit.
@@ -174,6 +183,11 @@ func (b *Broker) evict(ctx context.Context, c *conn) error {
 		b.mu.Lock()
 		old := b.current[c.grant.Session]
 		if old == nil {
+			if most := b.cfg.MaxConnections; most > 0 && len(b.current) >= most {
+				b.mu.Unlock()
+				b.stats.Full.Add(1)
+				return core.ErrFull
+			}
 			b.current[c.grant.Session] = c
 			b.mu.Unlock()
 			b.stats.Connections.Add(1)
@@ -202,12 +216,4 @@ func (b *Broker) remove(c *conn) {
 		delete(b.current, c.grant.Session)
 		b.stats.Connections.Add(-1)
 	}
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort()
-	}
-	ap, _ := netip.ParseAddrPort(a.String())
-	return ap
 }

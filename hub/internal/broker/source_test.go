@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -38,63 +37,6 @@ func serverTLS(t *testing.T, most uint16) (server, client *tls.Config) {
 	pool.AddCert(leaf)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MaxVersion: most},
 		&tls.Config{RootCAs: pool, ServerName: "localhost"}
-}
-
-// Whatever the sizes of records and of the pieces they arrive in, source gives the plain text, and never claims to be
-// quiet while a part of it lies in memory.
-func TestSourceOverTLS(t *testing.T) {
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		server, client := serverTLS(t, version)
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		var want bytes.Buffer
-		for i := range 200 {
-			want.Write(bytes.Repeat([]byte{byte(i)}, i*i))
-		}
-		go func() {
-			nc, err := tls.Dial("tcp", l.Addr().String(), client)
-			if err != nil {
-				return
-			}
-			defer nc.Close()
-			for i, b := 0, want.Bytes(); len(b) > 0; i++ {
-				n := min(len(b), 1+i*37%20_000)
-				nc.Write(b[:n])
-				b = b[n:]
-				if i%5 == 0 {
-					time.Sleep(time.Millisecond)
-				}
-			}
-		}()
-		nc, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newSource(nc, server)
-		nc.SetDeadline(time.Now().Add(10 * time.Second))
-		var got bytes.Buffer
-		buf := make([]byte, readBuffer)
-		for {
-			if err := s.park(); err != nil {
-				t.Fatal(err)
-			}
-			n, err := s.Read(buf)
-			got.Write(buf[:n])
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !bytes.Equal(got.Bytes(), want.Bytes()) {
-			t.Errorf("version %x: got %d bytes, want %d", version, got.Len(), want.Len())
-		}
-		nc.Close()
-	}
 }
 
 // Two packets in one record, and a record that arrives together with the next one's beginning, must not wait for

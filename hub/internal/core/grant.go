@@ -12,7 +12,8 @@ type Claim struct {
 	Certificate *x509.Certificate // shown in the TLS handshake, its possession proven; its issuer is NOT checked yet; nil: none
 	ServerName  string            // SNI, "" if none
 	ALPN        string            // negotiated protocol, "" if none
-	Path        string            // of the WebSocket request, "" on a plain MQTT socket
+	Path        string            // of the WebSocket request, escaped as it was sent, "" on a plain MQTT socket
+	Web         *WebRequest       // the rest of that request; nil on a plain MQTT socket
 	Plain       bool              // it came in on the plain TCP port, without TLS
 	Version     uint8             // MQTT protocol level: 3, 4 or 5
 	ClientID    string
@@ -20,6 +21,15 @@ type Claim struct {
 	Username    string
 	HasUsername bool
 	Password    []byte // nil: none
+}
+
+// A WebRequest is the HTTP request that became a WebSocket, besides its path: platforms sign clients in by signed queries
+// and by headers of their own. Where a browser sent it for a page from elsewhere, what browsers add by themselves is
+// missing: cookies and Authorization here, and the Claim's certificate.
+type WebRequest struct {
+	Host   string              // as it was sent
+	Query  string              // without the question mark, as it was sent
+	Header map[string][]string // names in the canonical form of MIME headers; not to be changed
 }
 
 // A SessionKey names an MQTT session. The client id is the one of the Grant, which is not always the one of CONNECT. If it

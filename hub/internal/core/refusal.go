@@ -48,6 +48,8 @@ var (
 	ErrUnknownClient = fmt.Errorf("no platform of this hub knows this client: %w", ErrDenied)
 	// ErrBusy means that too many clients are signing in at this moment.
 	ErrBusy = fmt.Errorf("too many connections are signing in: %w", ErrTooLarge)
+	// ErrFull means that as many connections have signed in as may.
+	ErrFull = fmt.Errorf("the hub has as many connections as it may have: %w", ErrTooLarge)
 )
 
 // A SignInError is a refusal that knows whom it concerns. Dialects return it so that operators find it; clients are told

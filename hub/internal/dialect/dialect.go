@@ -34,6 +34,19 @@ type Dialect interface {
 	Handler() http.Handler
 }
 
+// Plain is implemented by dialects that clients may sign in to without TLS. The others never see such connections: what a
+// platform's devices say is not meant to be read on the way.
+type Plain interface {
+	TakesPlain() bool
+}
+
+// An Upgrader is a dialect whose platform answers requests for MQTT over WebSocket itself when it refuses them, where for
+// others the refusal is a CONNACK.
+type Upgrader interface {
+	// Upgrade is called before such a request becomes a connection. With false it has answered the request.
+	Upgrade(w http.ResponseWriter, r *http.Request) (proceed bool)
+}
+
 // A Link is a dialect's side of one connection.
 type Link interface {
 	// Connected is called once, inside the transaction that binds the connection to its session and before CONNACK.

@@ -219,6 +219,7 @@ var kinds = []struct {
 	reason Reason
 	hint   string
 }{
+	{core.ErrFull, "limit", "See docs/limits.md for the limit, and how to raise it."},
 	{core.ErrBusy, "busy", "Thousands of clients connect at the same moment: those that come back after a while will be let in."},
 	{core.ErrUnknownClient, "unknown_client", "It showed no certificate and no credentials that a platform of this hub recognises: does the device have its certificate, and does the client send it?"},
 	{core.ErrUnauthenticated, "credentials", "The credentials are wrong or missing: compare them with those that the device was given."},

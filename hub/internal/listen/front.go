@@ -1,0 +1,101 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// FrontConfig configures a [Front]. Listener and TLS are required.
+type FrontConfig struct {
+	Listener net.Listener
+	// TLS is for the handshakes. Its NextProtos are what is negotiated by ALPN (RFC 7301).
+	TLS *tls.Config
+	// MQTT are those protocols after which a connection is MQTT; all others, and none, are HTTP.
+	MQTT []string
+	// Timeout bounds the handshake. 0: 10 s.
+	Timeout time.Duration
+	// Gate counts the connections until they close or become MQTT.
+	Gate *Gate
+	// Pending is the gate for MQTT connections that have not signed in yet: WebSockets are led through it.
+	Pending *Gate
+	Logger  *slog.Logger // nil: discard
+}
+
+// A Front is one TLS port for HTTP, MQTT by ALPN, and MQTT over WebSocket. It does the handshakes, each on a goroutine of
+// its own so that a slow one holds up nobody, and hands the connections to two listeners: [Front.HTTP], for an
+// http.Server, and [Front.MQTT].
+type Front struct {
+	cfg        FrontConfig
+	http, mqtt *queue
+}
+
+// NewFront returns a Front that accepts nothing before [Front.Run].
+func NewFront(cfg FrontConfig) *Front {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	addr := cfg.Listener.Addr()
+	return &Front{cfg: cfg, http: newQueue(addr), mqtt: newQueue(addr)}
+}
+
+// HTTP gives connections after their handshake, each a *tls.Conn. Closing it ends [Front.Run].
+func (f *Front) HTTP() net.Listener { return f.http }
+
+// MQTT gives connections after their handshake, each a *[Conn]. Closing it does not disturb HTTP: connections that are
+// to be MQTT are closed from then on, and requests for WebSockets refused.
+func (f *Front) MQTT() net.Listener { return f.mqtt }
+
+// Run accepts connections until ctx ends, the listener fails or the HTTP side is closed, and returns when no handshake is
+// going on any more. It closes the listener. The error is nil unless the listener failed by itself.
+func (f *Front) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		select {
+		case <-f.http.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	err := Accept(ctx, f.cfg.Listener, "HTTPS", f.cfg.Logger, func(nc net.Conn) {
+		c := NewConn(nc, f.cfg.TLS)
+		if !c.Take(f.cfg.Gate) {
+			c.Close()
+			return
+		}
+		wg.Go(func() { f.handshake(ctx, c) })
+	})
+	cancel()
+	f.http.close()
+	f.mqtt.close()
+	return err
+}
+
+// handshake takes a connection to the side where it belongs.
+func (f *Front) handshake(ctx context.Context, c *Conn) {
+	t, _ := c.TLS()
+	c.SetDeadline(time.Now().Add(f.cfg.Timeout))
+	if err := t.HandshakeContext(ctx); err != nil {
+		f.cfg.Logger.Debug("TLS handshake", "remote", c.RemoteAddr().String(), "err", err)
+		c.Finish() // so that the alert arrives
+		return
+	}
+	c.SetDeadline(time.Time{})
+	if slices.Contains(f.cfg.MQTT, t.ConnectionState().NegotiatedProtocol) {
+		f.mqtt.put(c)
+		return
+	}
+	f.http.put(t)
+}
+
+func onceClose(c chan struct{}) func() { return sync.OnceFunc(func() { close(c) }) }
