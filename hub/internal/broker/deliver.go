@@ -106,7 +106,7 @@ func (b *Broker) wipe(tx *commit.Tx, s *session) error {
 	if c == nil {
 		return nil
 	}
-	empty, err := b.create(tx, c.grant, false)
+	empty, err := b.create(tx, c.grant, 0)
 	if err != nil {
 		return err
 	}

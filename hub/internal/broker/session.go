@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -139,13 +140,13 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 	return nil
 }
 
-// create makes the session of a grant; it is stored if it shall outlive the connection.
-func (b *Broker) create(tx *commit.Tx, g core.Grant, stored bool) (*session, error) {
+// create makes the session of a grant; it is stored if it shall outlive the connection, which is for so long.
+func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*session, error) {
 	s := &session{
-		Session: core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now()},
+		Session: core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now(), Expiry: expiry},
 		filters: map[string]byte{},
 	}
-	if stored {
+	if expiry > 0 {
 		if err := tx.InsertSession(&s.Session); err != nil {
 			return nil, err
 		}
@@ -172,7 +173,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 	present := s != nil
 	if s == nil {
 		var err error
-		if s, err = b.create(tx, c.grant, c.stored); err != nil {
+		if s, err = b.create(tx, c.grant, c.expiry); err != nil {
 			return err
 		}
 	}

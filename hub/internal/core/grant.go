@@ -105,7 +105,8 @@ type Session struct {
 	Device  DeviceNum
 	Limits  Limits // not stored; those of the last Grant while the hub runs
 	Created time.Time
-	Expires time.Time // zero: never
+	Expiry  time.Duration // how long it outlives its connection, in whole seconds; or Forever
+	Expires time.Time     // when it ends if no connection comes; zero: never, or there is a connection
 }
 
 // A Subscription is one filter of a session.

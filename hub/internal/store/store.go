@@ -45,6 +45,7 @@ type Tx interface {
 	RecordWriter
 	SessionWriter
 	RetainedWriter
+	WillWriter
 
 	// Savepoint runs fn; when fn fails, what it wrote is undone, its error returned as it is, and the transaction goes on.
 	// Savepoints nest. Any other error than that of fn means that the transaction is lost.
@@ -62,6 +63,7 @@ type Reader interface {
 	RecordReader
 	SessionReader
 	RetainedReader
+	WillReader
 }
 
 // TenantReader reads tenants and events.
@@ -196,7 +198,8 @@ type QueueSize struct {
 type SessionWriter interface {
 	InsertSession(s *core.Session) error // sets s.Num
 	DeleteSession(num int64) error       // and all that belongs to it
-	SetSessionExpiry(num int64, at time.Time) error
+	// SetSessionExpiry sets Expiry and Expires of a session.
+	SetSessionExpiry(num int64, expiry time.Duration, at time.Time) error
 	PutSubscription(s core.Subscription) error
 	DeleteSubscription(session int64, filter string) error
 	PutReceived(session int64, id uint16) error
@@ -207,6 +210,18 @@ type SessionWriter interface {
 	// DropQueued drops messages that have expired, at most limit, but not those with Seq up to after nor the first skip of
 	// the queue. It returns how many it dropped, and their topics', payloads' and properties' bytes.
 	DropQueued(session, after int64, skip int, now time.Time, limit int) (n, bytes int, err error)
+}
+
+// WillReader reads wills.
+type WillReader interface {
+	Wills() iter.Seq2[core.Will, error] // by Num
+}
+
+// WillWriter writes wills.
+type WillWriter interface {
+	InsertWill(w *core.Will) error // sets w.Num
+	SetWillDue(num int64, at time.Time) error
+	DeleteWill(num int64) error // one that is not there is no error
 }
 
 // RetainedReader reads retained messages, also those that have expired.

@@ -32,7 +32,7 @@ var (
 
 func fillVersion1(tx store.Tx) error {
 	d := core.Device{DeviceKey: fixtureDevice, Created: fixtureTime, Connected: true, LastConnected: fixtureTime, LastAddr: "192.0.2.1"}
-	x := core.Session{Key: fixtureSession, Device: 1, Created: fixtureTime}
+	x := core.Session{Key: fixtureSession, Device: 1, Created: fixtureTime, Expiry: core.Forever}
 	b := core.Block{Series: &core.Series{Device: fixtureSeries.Device, Channel: fixtureSeries.Channel}}
 	for i := range int64(5) {
 		b.Add(fixtureTime.UnixMicro()+i*60_000_000, fixtureTime.UnixMicro(), core.AppendInt(nil, i))

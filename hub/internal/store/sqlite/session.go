@@ -25,10 +25,10 @@ func each[T any](rows iter.Seq2[row, error], scan func(row) T) iter.Seq2[T, erro
 }
 
 func (r *reader) Sessions() iter.Seq2[core.Session, error] {
-	return each(r.c.rows("SELECT num, tenant, dialect, client, device, created, expires FROM sessions ORDER BY num"), func(r row) core.Session {
+	return each(r.c.rows("SELECT num, tenant, dialect, client, device, created, expires, expiry FROM sessions ORDER BY num"), func(r row) core.Session {
 		return core.Session{
 			Num: r.ColumnInt64(0), Key: core.SessionKey{Tenant: core.TenantID(r.ColumnText(1)), Dialect: r.ColumnText(2), ClientID: r.ColumnText(3)},
-			Device: core.DeviceNum(r.ColumnInt64(4)), Created: r.time(5), Expires: r.time(6),
+			Device: core.DeviceNum(r.ColumnInt64(4)), Created: r.time(5), Expires: r.time(6), Expiry: interval(r.ColumnInt64(7)),
 		}
 	})
 }
@@ -101,8 +101,8 @@ func (r *reader) QueueSizes() iter.Seq2[store.QueueSize, error] {
 }
 
 func (t *tx) InsertSession(s *core.Session) error {
-	err := t.c.exec("INSERT INTO sessions (tenant, dialect, client, device, created, expires) VALUES (?, ?, ?, ?, ?, ?)",
-		s.Key.Tenant, s.Key.Dialect, s.Key.ClientID, s.Device, micro(s.Created), micro(s.Expires))
+	err := t.c.exec("INSERT INTO sessions (tenant, dialect, client, device, created, expires, expiry) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		s.Key.Tenant, s.Key.Dialect, s.Key.ClientID, s.Device, micro(s.Created), micro(s.Expires), seconds(s.Expiry))
 	if err != nil {
 		return exists(err, "session", s.Key)
 	}
@@ -115,8 +115,8 @@ func (t *tx) DeleteSession(num int64) error {
 	return t.c.exec("DELETE FROM sessions WHERE num = ?", num)
 }
 
-func (t *tx) SetSessionExpiry(num int64, at time.Time) error {
-	return t.c.change("session", "UPDATE sessions SET expires = ?2 WHERE num = ?1", num, micro(at))
+func (t *tx) SetSessionExpiry(num int64, expiry time.Duration, at time.Time) error {
+	return t.c.change("session", "UPDATE sessions SET expires = ?2, expiry = ?3 WHERE num = ?1", num, micro(at), seconds(expiry))
 }
 
 func (t *tx) PutSubscription(s core.Subscription) error {

@@ -125,13 +125,13 @@ func testSessions(t *testing.T, open driver) {
 	diff(t, "sessions", sessions(), want)
 	dup := want[0]
 	wantKind(t, "again", s.Update(func(tx store.Tx) error { return tx.InsertSession(&dup) }), core.ErrConflict)
-	want[1].Expires = base.Add(time.Hour)
-	update(t, s, func(tx store.Tx) error { return tx.SetSessionExpiry(want[1].Num, want[1].Expires) })
+	want[1].Expiry, want[1].Expires = time.Hour, base.Add(time.Hour)
+	update(t, s, func(tx store.Tx) error { return tx.SetSessionExpiry(want[1].Num, want[1].Expiry, want[1].Expires) })
 	diff(t, "sessions", sessions(), want)
-	want[1].Expires = time.Time{}
-	update(t, s, func(tx store.Tx) error { return tx.SetSessionExpiry(want[1].Num, time.Time{}) })
+	want[1].Expiry, want[1].Expires = core.Forever, time.Time{}
+	update(t, s, func(tx store.Tx) error { return tx.SetSessionExpiry(want[1].Num, core.Forever, time.Time{}) })
 	diff(t, "sessions", sessions(), want)
-	wantKind(t, "expiry of none", s.Update(func(tx store.Tx) error { return tx.SetSessionExpiry(999, base) }), core.ErrNotFound)
+	wantKind(t, "expiry of none", s.Update(func(tx store.Tx) error { return tx.SetSessionExpiry(999, 0, base) }), core.ErrNotFound)
 	// A number is not used again, even that of the last session.
 	last := want[2].Num
 	update(t, s, func(tx store.Tx) error { return errors.Join(tx.DeleteSession(last), tx.DeleteSession(last)) })

@@ -54,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"queue properties", testQueueProperties},
 		{"drop queued", testDropQueued},
 		{"delete session", testDeleteSession},
+		{"wills", testWills},
 		{"retained", testRetained},
 		{"retained order", testRetainedOrder},
 		{"retained expiry", testRetainedExpiry},

@@ -59,5 +59,22 @@ CREATE INDEX retained_expiring ON retained (expires) WHERE expires IS NOT NULL;
 
 -- Sessions, wills. (A statement has to come last.)
 
+-- delay: seconds from the end of the connection. due: NULL while that lasts. lasts: seconds, 4294967295 is for ever.
+CREATE TABLE wills (
+	num        INTEGER PRIMARY KEY AUTOINCREMENT,
+	tenant     TEXT NOT NULL,
+	dialect    TEXT NOT NULL,
+	client     TEXT NOT NULL,
+	device     INTEGER NOT NULL,
+	delay      INTEGER NOT NULL,
+	due        INTEGER,
+	lasts      INTEGER NOT NULL,
+	qos        INTEGER NOT NULL,
+	retain     INTEGER NOT NULL,
+	topic      TEXT NOT NULL,
+	properties BLOB,
+	payload    BLOB NOT NULL
+) STRICT;
+
 -- expiry: seconds that the session outlives its connection, as its client asked; 4294967295 is for ever.
 ALTER TABLE sessions ADD COLUMN expiry INTEGER NOT NULL DEFAULT 4294967295;
