@@ -46,7 +46,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/ca", "hub/internal/core", "whose certificate it is and whether it is valid now; the rest is the registry's"},
 	{"hub/internal/registry", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{
-		"hub/internal/credential", services + " hub/internal/registry internal/topic",
+		"hub/internal/credential", services + " hub/internal/registry hub/internal/ca internal/topic",
 		"what devices without a platform sign in with; that they are devices with an enrolment is the registry's",
 	},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
@@ -71,7 +71,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/api",
-		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/refusal hub/internal/registry hub/internal/telemetry",
+		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/credential hub/internal/refusal hub/internal/registry hub/internal/telemetry",
 		"HTTP in front of the services; it knows no driver, dialect or broker",
 	},
 	{"hub/internal/metrics", "", "it shows what it is handed"},

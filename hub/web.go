@@ -58,6 +58,7 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Committer: p.committer,
 		Broker:    p.broker,
 		CA:        p.ca,
+		Hasher:    p.hasher,
 		Refusals:  p.refusals,
 		Metrics:   h.metrics(p, &stats),
 		Stats:     &stats,

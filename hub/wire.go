@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/astarte"
@@ -41,6 +43,7 @@ type parts struct {
 	store       store.Store
 	committer   *commit.Committer
 	refusals    *refusal.Log
+	hasher      *credential.Hasher
 	broker      *broker.Broker
 	dialects    []dialect.Dialect
 
@@ -183,6 +186,7 @@ func (h *Hub) assemble(p *parts) {
 			return nil
 		},
 	})
+	p.hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
 	p.broker = broker.New(broker.Config{Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add})
 	// Each dialect is a line here.
@@ -195,7 +199,7 @@ func (h *Hub) assemble(p *parts) {
 		// The last one: it takes what no platform wants.
 		mqtt.New(mqtt.Config{
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-			DefaultTenant: h.defaultTenant(),
+			DefaultTenant: h.defaultTenant(), Hasher: p.hasher,
 		}),
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))

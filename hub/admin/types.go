@@ -83,7 +83,8 @@ type Credentials struct {
 
 // SetCredentials changes the credentials of a device: PUT .../credentials.
 type SetCredentials struct {
-	// true forbids the device further certificates, false allows them again. Those that it has stay usable.
+	// true forbids the device further certificates, false allows them again. Those that it has stay usable; but a plain MQTT
+	// device is disconnected and kept out altogether.
 	Inhibited bool `json:"inhibited"`
 }
 

@@ -7,7 +7,9 @@ package api
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
+	"crypto/x509"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -24,6 +26,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
@@ -40,7 +43,9 @@ type Config struct {
 	Committer *commit.Committer
 	Broker    Broker
 	CA        CA
-	Refusals  *refusal.Log // nil: there are none
+	// Hasher computes the hashes of passwords that operators choose; nil: one of its own.
+	Hasher   *credential.Hasher
+	Refusals *refusal.Log // nil: there are none
 
 	// Stats gets the counters; nil: nobody reads them.
 	Stats *Stats
@@ -59,6 +64,9 @@ type Config struct {
 type Broker interface {
 	// DisconnectDevice ends the connections of a device. Its sessions stay.
 	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+	// Publish queues a message for every session of a tenant and dialect that has a matching subscription, and returns how
+	// many took it.
+	Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error)
 }
 
 // CA is what the API asks of the certificate authority.
@@ -66,6 +74,8 @@ type CA interface {
 	RootPEM() []byte
 	CRL(authorityKeyID string, revoked []ca.Revocation) ([]byte, error)
 	IssuerKeyID() string
+	SignDevice(csr *x509.CertificateRequest, l ca.Leaf) (ca.Issued, error)
+	SignDeviceKey(pub crypto.PublicKey, l ca.Leaf) (ca.Issued, error)
 }
 
 // A Server is the API; it answers every request.
@@ -104,6 +114,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Stats == nil {
 		cfg.Stats = new(Stats)
+	}
+	if cfg.Hasher == nil {
+		cfg.Hasher = credential.NewHasher(1)
 	}
 	if cfg.heartbeat == 0 {
 		cfg.heartbeat = heartbeat

@@ -48,6 +48,7 @@ type rig struct {
 	mu           sync.Mutex
 	now          time.Time
 	disconnected []string
+	published    []string
 }
 
 func newRig(t testing.TB, edit func(*Config)) *rig {
@@ -104,6 +105,16 @@ func (g *rig) DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) e
 	return nil
 }
 
+// Publish is the broker's side.
+func (g *rig) Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (int, error) {
+	tx.After(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.published = append(g.published, fmt.Sprintf("%s/%s %s %q qos %d retain %v", dialect, t, m.Topic, m.Payload, m.QoS, m.Retain))
+	})
+	return 2, nil
+}
+
 // left returns which devices were disconnected, and why.
 func (g *rig) left() []string {
 	g.do(func(*commit.Tx) error { return nil }) // what comes after the commits before it has come
@@ -156,6 +167,9 @@ func fill(tx *commit.Tx, issuer string) error {
 					NotBefore: noon, NotAfter: noon.Add(time.Hour), State: map[bool]core.CertificateState{true: core.CertificateActive, false: core.CertificateSuperseded}[n == 2], Changed: noon,
 				}))
 			}
+		}
+		if k.Dialect == "mqtt" {
+			try(fillPlain(tx, d.Num))
 		}
 		try(tx.AddCount(d.Num, core.Count{Messages: 3, Bytes: 300}))
 		try(tx.AddCount(d.Num, core.Count{Scope: "org.example.Temps v1.0", Messages: 2, Bytes: 200}))

@@ -20,7 +20,7 @@ const devicePath = "/v1/devices/{dialect}/{tenant}/{device}"
 // routes is the API.
 func (s *Server) routes() []route {
 	var list []route
-	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.mqttRoutes(), s.tokenRoutes()} {
+	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.mqttRoutes(), s.tokenRoutes(), s.plainRoutes()} {
 		list = append(list, part...)
 	}
 	return list
@@ -105,7 +105,7 @@ func (s *Server) deviceRoutes() []route {
 		},
 		{
 			method: http.MethodPut, path: devicePath + "/credentials", id: "setCredentials",
-			doc:   "Forbid a device further certificates, or allow them again.",
+			doc:   "Forbid a device further certificates, or allow them again. A plain MQTT device is disconnected and kept out altogether.",
 			scope: core.ScopeWrite, body: reflect.TypeFor[admin.SetCredentials](), answer: reflect.TypeFor[admin.Credentials](), do: s.setCredentials,
 		},
 		{

@@ -210,7 +210,7 @@ func (g *rig) view(f func(store.Reader) error) {
 func TestScenarios(t *testing.T) {
 	c := newChecker(t)
 	seen := map[string]bool{"GET /v1/events/stream": true} // see stream_test.go
-	for _, list := range [][]scenario{hubScenarios, deviceScenarios, dataScenarios, mqttScenarios, tokenScenarios} {
+	for _, list := range [][]scenario{hubScenarios, deviceScenarios, dataScenarios, mqttScenarios, tokenScenarios, plainScenarios} {
 		for _, sc := range list {
 			t.Run(sc.name, func(t *testing.T) { sc.run(t, c, seen) })
 		}

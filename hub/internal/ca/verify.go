@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
@@ -49,6 +50,11 @@ func (c *CA) verify(leaf *x509.Certificate) error {
 	if issuer == nil {
 		return fmt.Errorf("%w %.200q", ErrUnknownIssuer, leaf.Issuer.String())
 	}
+	return verifyLeaf(leaf, issuer, c.cfg.Now())
+}
+
+// verifyLeaf checks everything about the certificate of a client but who its issuer is.
+func verifyLeaf(leaf, issuer *x509.Certificate, now time.Time) error {
 	if err := leaf.CheckSignatureFrom(issuer); err != nil {
 		return fmt.Errorf("%w: %v", ErrBadSignature, err)
 	}
@@ -58,7 +64,6 @@ func (c *CA) verify(leaf *x509.Certificate) error {
 	if leaf.IsCA || !forClients(leaf) {
 		return ErrKeyUsage
 	}
-	now := c.cfg.Now()
 	for _, crt := range []*x509.Certificate{leaf, issuer} {
 		if now.After(crt.NotAfter) {
 			return fmt.Errorf("%w at %s, now is %s", ErrExpired, stamp(crt.NotAfter), stamp(now))

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -40,6 +42,16 @@ type Token struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 }
+
+// Dialect is the dialect whose devices these are.
+const Dialect = "mqtt"
+
+// What core.CredentialsChanged tells. All but the addition of a token end the device's connections.
+const (
+	ChangePassword     = "password"
+	ChangeTokenAdded   = "token added"
+	ChangeTokenRevoked = "token revoked"
+)
 
 const accountPrefix = "device/"
 
@@ -105,6 +117,14 @@ func (h *Holder) Token(secret []byte, now time.Time) (t Token, ok bool) {
 	return t, ok
 }
 
+// SortedTokens returns the tokens by id.
+func (h *Holder) SortedTokens() []Token {
+	return slices.SortedFunc(slices.Values(h.Tokens), func(a, b Token) int { return strings.Compare(a.ID, b.ID) })
+}
+
+// Username returns the user name of a device, TENANT/DEVICE; it is the common name of its certificates too.
+func Username(k core.DeviceKey) string { return string(k.Tenant) + "/" + string(k.ID) }
+
 // save writes the account back.
 func (h *Holder) save(tx Tx) error {
 	raw, err := json.Marshal(h.Account)
@@ -163,7 +183,24 @@ func SetPassword(tx Tx, k core.DeviceKey, hash []byte) error {
 	if err := tx.PutEnrolment(e); err != nil {
 		return fmt.Errorf("set password of %s: %w", k, err)
 	}
-	return emit(tx, h, core.CredentialsChanged, "password")
+	return emit(tx, h, core.CredentialsChanged, ChangePassword)
+}
+
+// SetGrants says what a device may do from now on. Its connections are to end and its subscriptions outside the grants to
+// be removed, which [core.GrantsChanged] tells.
+func SetGrants(tx Tx, k core.DeviceKey, g Grants) error {
+	if err := g.Validate(); err != nil {
+		return fmt.Errorf("set grants of %s: %w", k, err)
+	}
+	h, err := Find(tx, k)
+	if err != nil {
+		return fmt.Errorf("set grants of %s: %w", k, err)
+	}
+	h.Grants = g
+	if err := h.save(tx); err != nil {
+		return fmt.Errorf("set grants of %s: %w", k, err)
+	}
+	return tx.Emit(core.Event{Device: k, Num: h.Num, Kind: core.GrantsChanged})
 }
 
 // emit tells what of a device's credentials has changed.

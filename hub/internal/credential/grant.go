@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -58,6 +59,14 @@ func validFilter(f string) error {
 		return err
 	}
 	return topic.ValidateFilter(full)
+}
+
+// ValidTopic returns what is wrong with a topic that an operator publishes to.
+func ValidTopic(name string) error {
+	if strings.HasPrefix(name, "$") {
+		return errors.New("topics that begin with $ are the hub's")
+	}
+	return topic.Validate(name)
 }
 
 // For returns the filters for one device, expanded.

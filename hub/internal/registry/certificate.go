@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -27,6 +28,21 @@ func Issue(tx Tx, d core.Device, as core.Enrolment, c core.Certificate, addr str
 	if len(e.SecretHash) == 0 || !bytes.Equal(e.SecretHash, as.SecretHash) {
 		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, ErrSecret)
 	}
+	return issue(tx, d, e, c, addr)
+}
+
+// IssueDirectly is [Issue] where an operator asks, and not the device with its secret, which it need not have.
+func IssueDirectly(tx Tx, d core.Device, c core.Certificate) error {
+	e, err := tx.Enrolment(d.Num)
+	if errors.Is(err, core.ErrNotFound) {
+		e = core.Enrolment{Device: d.Num}
+	} else if err != nil {
+		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
+	}
+	return issue(tx, d, e, c, e.LastCredentialsAddr)
+}
+
+func issue(tx Tx, d core.Device, e core.Enrolment, c core.Certificate, addr string) error {
 	if err := MayHaveCertificate(e); err != nil {
 		return fmt.Errorf("issue certificate to %s: %w", d.DeviceKey, err)
 	}
