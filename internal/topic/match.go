@@ -66,3 +66,60 @@ func levelEnd[S Text](s S, i int) int {
 	}
 	return i
 }
+
+// Prefix returns what the names that match a filter begin with: its levels before the first wildcard. Names in between
+// may begin so too and not match.
+func Prefix(filter string) string {
+	for i := 0; i <= len(filter); {
+		end := levelEnd(filter, i)
+		switch filter[i:end] {
+		case "+":
+			return filter[:i]
+		case "#": // the name may end here
+			return filter[:max(i-1, 0)]
+		}
+		i = end + 1
+	}
+	return filter
+}
+
+// Seek helps to find, in a sorted list of names, those that match a filter without a look at all of them: no name
+// matches that is greater than name and smaller than what Seek returns. That is greater than name; or it is empty, and no
+// greater name matches at all. It need not be a name. Filter and name must be valid.
+func Seek(filter, name string) string {
+	if name[0] == '$' && (filter[0] == '+' || filter[0] == '#') {
+		return "%" // the byte behind '$'
+	}
+	behind := ""  // all names that have the same levels up to the last "+"
+	plus := false // the level before is a "+"
+	i, j := 0, 0
+	for i <= len(filter) && j <= len(name) {
+		fe, ne := levelEnd(filter, i), levelEnd(name, j)
+		want := filter[i:fe]
+		plus = want == "+"
+		switch {
+		case want == "#":
+			return name + least
+		case plus:
+			behind = name[:ne] + "0" // the byte behind '/'
+		case want == name[j:ne]:
+		case name[:j]+want > name:
+			return name[:j] + want
+		case fe < len(filter) && name[:j]+want+"/" > name:
+			return name[:j] + want + "/"
+		default:
+			return behind
+		}
+		i, j = fe+1, ne+1
+	}
+	if j <= len(name) {
+		return behind
+	}
+	if i <= len(filter) && !plus {
+		return name + "/"
+	}
+	return name + least
+}
+
+// least begins what is next to a name in order: U+0000 is in none.
+const least = "\x01"

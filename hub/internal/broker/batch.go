@@ -28,11 +28,7 @@ func (c *conn) submit() {
 		return
 	}
 	c.batch = nil
-	if len(c.forward) > 0 {
-		messages := c.forward
-		c.forward = nil
-		b.Do(func(tx *commit.Tx) error { return c.b.forward(tx, c.grant.Session, messages) }, nil)
-	}
+	c.passOn(b)
 	if !c.progress.empty() {
 		p := c.progress
 		c.progress = progress{}

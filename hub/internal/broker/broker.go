@@ -27,7 +27,6 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
-	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
 // Config configures a [Broker]. Committer and Store are required.
@@ -38,6 +37,10 @@ type Config struct {
 	Logger    *slog.Logger      // nil: discard
 	// Limits stand for the zero fields of each Grant's limits; zero fields here stand for DefaultLimits.
 	Limits core.Limits
+	// MaxRetained and MaxRetainedBytes bound the retained messages of each tenant; bytes are those of topics, payloads and
+	// properties. 0: 500,000 and 256 MiB.
+	MaxRetained      int
+	MaxRetainedBytes int64
 	// ConnectTimeout bounds the TLS handshake and, anew, the wait for CONNECT. 0: 10 s.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a client may take to accept bytes before it counts as gone. 0: 15 s.
@@ -75,8 +78,10 @@ type Broker struct {
 
 	// Owned by the committer's goroutine.
 	sessions map[core.SessionKey]*session
-	scopes   map[scope]*topic.Tree[*session, byte]
-	epoch    uint64 // of the last match, see targets
+	scopes   map[scope]*audience
+	kept     map[core.TenantID]*usage // what tenants have retained
+	sweep    time.Time                // when to look for retained messages that have expired
+	epoch    uint64                   // of the last match, see targets
 	matched  []target
 
 	mu      sync.Mutex
@@ -89,9 +94,12 @@ type scope struct {
 	dialect string
 }
 
-// Stats counts; all counters only grow, except the gauges Connections and Sessions.
+// Stats counts; all counters only grow, except the gauges Connections, Sessions, Retained and RetainedBytes.
 type Stats struct {
 	Connections, Sessions         atomic.Int64 // open now
+	Retained, RetainedBytes       atomic.Int64 // retained messages now
+	RetainedRefused               atomic.Int64 // messages that were not retained because a tenant has too many
+	Expired                       atomic.Int64 // copies of messages that nobody wanted any more
 	Accepted, Refused             atomic.Int64 // connections
 	Full                          atomic.Int64 // of those refused: Config.MaxConnections had signed in
 	MessagesIn, MessagesOut       atomic.Int64
@@ -113,11 +121,18 @@ func New(cfg Config) *Broker {
 	if cfg.Pending == nil {
 		cfg.Pending = listen.NewGate(4096, 0)
 	}
+	if cfg.MaxRetained == 0 {
+		cfg.MaxRetained = 500_000
+	}
+	if cfg.MaxRetainedBytes == 0 {
+		cfg.MaxRetainedBytes = 256 << 20
+	}
 	cfg.Limits = limits(cfg.Limits, DefaultLimits)
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger,
 		sessions: map[core.SessionKey]*session{},
-		scopes:   map[scope]*topic.Tree[*session, byte]{},
+		scopes:   map[scope]*audience{},
+		kept:     map[core.TenantID]*usage{},
 		current:  map[core.SessionKey]*conn{},
 	}
 	b.SetDialects(cfg.Dialects)

@@ -40,15 +40,16 @@ type conn struct {
 	messages  int64     // that came since they were counted in the broker's statistics
 	ends      time.Time // of the grant; zero: never
 
-	topics   map[string]*topicEntry
-	filters  map[string]struct{} // own subscriptions
-	inbound  map[uint16]struct{} // incoming QoS 2 messages that the client has not released
-	batch    *commit.Batch       // nil: nothing in it
-	direct   []byte              // answers that need no commit
-	must     []uint16            // incoming QoS 2 messages to complete before leaving
-	forward  []core.Message      // with the batch: for subscribers
-	progress progress            // with the batch
-	stored   bool                // the session outlives the connection
+	topics      map[string]*topicEntry
+	filters     map[string]struct{} // own subscriptions
+	filterBytes int
+	inbound     map[uint16]struct{} // incoming QoS 2 messages that the client has not released
+	batch       *commit.Batch       // nil: nothing in it
+	direct      []byte              // answers that need no commit
+	must        []uint16            // incoming QoS 2 messages to complete before leaving
+	forward     []incoming          // with the batch: for subscribers
+	progress    progress            // with the batch
+	stored      bool                // the session outlives the connection
 
 	out *outgoing // has its own lock
 
@@ -78,35 +79,13 @@ type topicEntry struct {
 }
 
 // restore takes over what a stored session knows. Called by bind, while the reader waits for it.
-func (c *conn) restore(received []uint16, filters map[string]byte) {
+func (c *conn) restore(received []uint16, filters map[string]subscription) {
 	for _, id := range received {
 		c.receive(id)
 	}
 	for f := range filters {
 		c.addFilter(f)
 	}
-}
-
-// resume continues with a message of the stored queue. With the lock of out.
-func (c *conn) resume(q core.Queued, dup bool) {
-	if len(q.Topic) > mqtt.MaxStringBytes {
-		return // cannot be sent; see Broker.queue, which refuses it
-	}
-	p := packet{seq: q.Seq, id: q.ID, qos: q.QoS, dup: dup, topic: []byte(q.Topic), payload: q.Payload}
-	if !q.Released {
-		c.out.push(p, queueLimits{})
-		return
-	}
-	o := c.out
-	if o.inflight == nil {
-		o.inflight = make(map[uint16]packet, 4)
-	}
-	p.released = true
-	o.inflight[q.ID] = p
-	if o.oldest == 0 || p.seq < o.oldest {
-		o.oldest = p.seq
-	}
-	o.append((&mqtt.Ack{Type: mqtt.TypePubRel, ID: q.ID}).Append(nil, c.version))
 }
 
 // serve reads until the connection ends, and cleans up behind it.

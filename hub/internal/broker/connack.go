@@ -142,7 +142,7 @@ func (c *conn) negotiate(p *mqtt.Connect) {
 			window = min(window, int(p.ReceiveMaximum)) // [MQTT-3.3.4-9]
 		}
 	}
-	c.out = newOutgoing(c.version, window)
+	c.out = newOutgoing(c.version, window, &c.b.stats)
 }
 
 // keepAlive is what a client gets that asks for so much.

@@ -6,44 +6,94 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
-// A target is a session that a message goes to, with the highest QoS that its matching subscriptions grant.
+// A target is a copy of a message: the session that it goes to, and what the subscriptions say that it goes by.
 type target struct {
-	s   *session
-	qos byte
+	s           *session
+	qos         byte // the highest that they grant
+	asPublished bool // the retain flag is handed on
+	ids         []uint32
+	share       string // filter of the shared subscription; "": ordinary ones
 }
 
-// targets finds the sessions of a scope that subscribe to a topic, each once. The result is valid until the next call.
-func (b *Broker) targets(t core.TenantID, dialect, name string) []target {
-	tree := b.scopes[scope{t, dialect}]
-	if tree == nil {
-		return nil
+// audience is who can hear a message: the subscriptions of one tenant and dialect.
+type audience struct {
+	scope
+	tree   topic.Tree[*session, subscription]
+	shares topic.Shares[*session, subscription]
+	kept   usage // retained messages
+}
+
+// audience returns the subscriptions that those of a session are among.
+func (b *Broker) audience(k core.SessionKey) *audience {
+	sc := scope{k.Tenant, k.Dialect}
+	a := b.scopes[sc]
+	if a == nil {
+		a = &audience{scope: sc}
+		b.scopes[sc] = a
 	}
+	return a
+}
+
+// targets finds who shall get a message: each session with matching subscriptions once, however many of them there are
+// [MQTT-3.3.5-1], [MQTT-3.3.4-2], and of each matching shared subscription one member. The cost is that of the matching
+// subscriptions, of which each session can have only so many. The result is valid until the next call.
+func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
 	b.epoch++
 	b.matched = b.matched[:0]
-	tree.Match(name, func(s *session, qos byte) {
-		if s.epoch == b.epoch {
-			m := &b.matched[s.at]
-			m.qos = max(m.qos, qos)
+	a.tree.Match(m.Topic, func(s *session, sub subscription) {
+		if sub.noLocal && s == from { // [MQTT-3.8.3-3]
 			return
 		}
-		s.epoch, s.at = b.epoch, len(b.matched)
-		b.matched = append(b.matched, target{s, qos})
+		if s.epoch != b.epoch {
+			s.epoch, s.at = b.epoch, len(b.matched)
+			b.matched = append(b.matched, target{s, sub.qos, sub.asPublished, sub.ids, ""})
+			return
+		}
+		t := &b.matched[s.at]
+		t.qos = max(t.qos, sub.qos)
+		t.asPublished = t.asPublished || sub.asPublished
+		if len(sub.ids) > 0 { // [MQTT-3.3.4-4]; the capacity is the length, so what is shared is not written to
+			t.ids = append(t.ids, sub.ids...)
+		}
 	})
+	if a.shares.Len() > 0 {
+		a.shares.Match(m.Topic, func(sh *topic.Share[*session, subscription]) {
+			if t, ok := b.member(sh, m); ok {
+				b.matched = append(b.matched, t)
+			}
+		})
+	}
 	return b.matched
 }
 
-// Publish implements dialect.Broker.
-func (b *Broker) Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error) {
-	var out deliveries
-	for _, to := range b.targets(t, dialect, m.Topic) {
-		ok, err := b.queue(tx, to, m, &out)
+// spread queues a message for everybody who shall get it, and returns how many took it.
+func (b *Broker) spread(tx *commit.Tx, a *audience, from *session, m *core.Message, out *deliveries) (reached int, err error) {
+	out.next(m)
+	for _, to := range b.targets(a, m, from) {
+		ok, err := b.queue(tx, to, m, out)
 		if err != nil && !errors.Is(err, errQueueFull) {
 			return 0, err
 		}
 		if ok {
 			reached++
+		}
+	}
+	return reached, nil
+}
+
+// Publish implements dialect.Broker.
+func (b *Broker) Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error) {
+	a := b.audience(core.SessionKey{Tenant: t, Dialect: dialect})
+	var out deliveries
+	if reached, err = b.spread(tx, a, nil, &m, &out); err != nil {
+		return 0, err
+	}
+	if m.Retain {
+		if _, err := b.retain(tx, a, "", &m); err != nil {
+			return 0, err
 		}
 	}
 	out.after(tx, b)
@@ -52,30 +102,19 @@ func (b *Broker) Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.
 
 // PublishTo implements dialect.Broker.
 func (b *Broker) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error) {
-	var out deliveries
-	for _, to := range b.targets(k.Tenant, k.Dialect, m.Topic) {
-		if to.s.Key != k {
-			continue
-		}
-		ok, err := b.queue(tx, to, m, &out)
-		out.after(tx, b)
-		return ok, err
+	s := b.sessions[k]
+	if s == nil {
+		return false, nil
 	}
-	return false, nil
-}
-
-// forward passes a client's own messages on to whoever subscribes to them.
-func (b *Broker) forward(tx *commit.Tx, k core.SessionKey, messages []core.Message) error {
-	var out deliveries
-	for _, m := range messages {
-		for _, to := range b.targets(k.Tenant, k.Dialect, m.Topic) {
-			if _, err := b.queue(tx, to, m, &out); err != nil && !errors.Is(err, errQueueFull) {
-				return err
-			}
-		}
+	to, ok := s.ordinary(m.Topic)
+	if !ok {
+		return false, nil
 	}
+	var out deliveries
+	out.next(&m)
+	ok, err := b.queue(tx, to, &m, &out)
 	out.after(tx, b)
-	return nil
+	return ok, err
 }
 
 // Disconnect implements dialect.Broker.
@@ -97,7 +136,7 @@ func (b *Broker) Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason 
 }
 
 // wipe empties a session. While it has a connection an unstored, empty one stays in its place, so that the
-// connection's end is still noticed.
+// connection's end is still noticed. What it deletes is bounded by Limits.MaxQueued.
 func (b *Broker) wipe(tx *commit.Tx, s *session) error {
 	c := s.conn
 	if err := b.forget(tx, s); err != nil {
@@ -114,8 +153,12 @@ func (b *Broker) wipe(tx *commit.Tx, s *session) error {
 	return nil
 }
 
-// deliveries are messages for connected clients, sent when the transaction is on disk.
-type deliveries []delivery
+// deliveries are packets for connected clients, sent when the transaction is on disk.
+type deliveries struct {
+	list []delivery
+	m    *core.Message // the one that copies are made of now
+	made *message      // of it; nil: none needed yet
+}
 
 type delivery struct {
 	s *session
@@ -123,15 +166,25 @@ type delivery struct {
 	p packet
 }
 
-func (d *deliveries) add(s *session, c *conn, p packet) { *d = append(*d, delivery{s, c, p}) }
+// next begins with the copies of another message.
+func (d *deliveries) next(m *core.Message) { d.m, d.made = m, nil }
 
-func (d deliveries) after(tx *commit.Tx, b *Broker) {
-	if len(d) > 0 {
-		tx.After(func() { b.deliver(d) })
+// add adds a copy for a session that is connected.
+func (d *deliveries) add(s *session, p packet) {
+	if d.made == nil {
+		d.made = newMessage(d.m)
+	}
+	p.message = d.made
+	d.list = append(d.list, delivery{s, s.conn, p})
+}
+
+func (d *deliveries) after(tx *commit.Tx, b *Broker) {
+	if list := d.list; len(list) > 0 {
+		tx.After(func() { b.deliver(list) })
 	}
 }
 
-// deliver hands messages to their connections and then has each connection write once.
+// deliver hands packets to their connections and then has each connection write once.
 func (b *Broker) deliver(ds []delivery) {
 	for i := range ds {
 		d := &ds[i]
@@ -154,7 +207,7 @@ func (b *Broker) deliver(ds []delivery) {
 	b.stats.MessagesOut.Add(int64(len(ds)))
 }
 
-// give hands one message to the connection's outgoing side, or leaves it in storage when enough waits there already.
+// give hands one packet to the connection's outgoing side, or leaves it in storage when enough waits there already.
 // With the lock of c.out.
 func (s *session) give(c *conn, p packet) {
 	o := c.out

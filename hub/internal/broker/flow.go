@@ -28,6 +28,8 @@ func (c *conn) handleAck(p mqtt.Ack) error {
 		return err
 	}
 	m, ok := o.acknowledged(p.ID)
+	spent := o.spent
+	o.spent = nil
 	more := o.wantsMore()
 	if more {
 		o.behind = false // asked for once
@@ -37,6 +39,10 @@ func (c *conn) handleAck(p mqtt.Ack) error {
 	if ok && m.seq != 0 {
 		c.collect()
 		c.progress.done = append(c.progress.done, m)
+	}
+	if len(spent) > 0 {
+		c.collect()
+		c.progress.done = append(c.progress.done, spent...)
 	}
 	if more {
 		c.collect().Do(func(tx *commit.Tx) error {

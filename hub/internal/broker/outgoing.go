@@ -20,17 +20,6 @@ const (
 // drainTime bounds how long the end of a connection waits for the client to read the last bytes.
 const drainTime = 2 * time.Second
 
-// A packet is a message on its way to one client.
-type packet struct {
-	seq      int64 // in the stored queue; 0: not stored
-	id       uint16
-	qos      byte
-	dup      bool
-	released bool // QoS 2: PUBREC has come
-	topic    []byte
-	payload  []byte
-}
-
 // outgoing is the side of a connection towards the client: bytes to write, and the window of messages that the client
 // has not acknowledged. The reader (acknowledgements) and the committer's goroutine (messages) both use it.
 type outgoing struct {
@@ -49,11 +38,13 @@ type outgoing struct {
 	waiting  []packet // behind the window, in order
 	held     int      // bytes of waiting
 	behind   bool     // storage has messages that are not in waiting
-	dropped  int64
+	more     bool     // retained messages are to follow when these are sent, see wantsFetch
+	spent    []packet // stored ones that expired before they were sent: to be taken out of storage
+	stats    *Stats
 }
 
-func newOutgoing(v mqtt.Version, window int) *outgoing {
-	o := &outgoing{version: v, max: window}
+func newOutgoing(v mqtt.Version, window int, stats *Stats) *outgoing {
+	o := &outgoing{version: v, max: window, stats: stats}
 	o.flushed.L = &o.mu
 	return o
 }
@@ -86,7 +77,7 @@ func (o *outgoing) append(b []byte) {
 // flushLocked has a goroutine write what is queued, unless one does already. With the lock.
 func (c *conn) flushLocked() {
 	o := c.out
-	if o.writing || o.dead || len(o.buf) == 0 {
+	if o.writing || o.dead || len(o.buf) == 0 && !o.wantsFetch() {
 		return
 	}
 	if len(o.buf) > maxUnsent {
@@ -102,7 +93,14 @@ func (c *conn) flush() {
 	o := c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.buf) > 0 && !o.dead {
+	for !o.dead {
+		if len(o.buf) == 0 {
+			if !o.wantsFetch() {
+				break
+			}
+			c.fetch()
+			continue
+		}
 		if len(o.buf) > maxUnsent {
 			c.slow()
 			break
@@ -150,24 +148,14 @@ func (c *conn) drain() {
 	o.buf = nil
 }
 
-// publish encodes a message with its identifier. With the lock.
-func (o *outgoing) publish(p packet) {
-	if o.dead || o.closing {
-		return
-	}
-	if o.buf == nil {
-		o.buf = (*writeBuffers.Get().(*[]byte))[:0]
-	}
-	m := mqtt.Publish{Dup: p.dup, QoS: p.qos, Topic: p.topic, ID: p.id, Payload: p.payload}
-	o.buf = m.Append(o.buf, o.version)
-}
-
 // push gives a message to the client: at once if the window has room, else when it has. It reports whether the message
 // was taken. With the lock.
 func (o *outgoing) push(p packet, l queueLimits) bool {
+	if o.late(p) {
+		return true
+	}
 	if p.qos == 0 {
 		if len(o.buf) > maxUnsentQ0 {
-			o.dropped++
 			return false
 		}
 		o.publish(p)
@@ -178,7 +166,6 @@ func (o *outgoing) push(p packet, l queueLimits) bool {
 		return true
 	}
 	if p.seq == 0 && (len(o.waiting) >= l.count || o.held+p.size() > l.bytes) {
-		o.dropped++
 		return false
 	}
 	o.waiting = append(o.waiting, p)
@@ -187,8 +174,6 @@ func (o *outgoing) push(p packet, l queueLimits) bool {
 }
 
 type queueLimits struct{ count, bytes int }
-
-func (p packet) size() int { return len(p.topic) + len(p.payload) }
 
 // start sends p within the window.
 func (o *outgoing) start(p packet) {
@@ -245,7 +230,9 @@ func (o *outgoing) next() {
 	n := 0
 	for n < len(o.waiting) && o.canSend(o.waiting[n]) {
 		o.held -= o.waiting[n].size()
-		o.start(o.waiting[n])
+		if !o.late(o.waiting[n]) {
+			o.start(o.waiting[n])
+		}
 		o.waiting[n] = packet{}
 		n++
 	}

@@ -221,7 +221,12 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 		}
 	}
 	var answer *core.AnswerError
-	if err := c.message(t, dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}); errors.As(err, &answer) {
+	m := dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties.Append(nil)}
+	if p.MessageExpiry.Present {
+		m.Expires = time.Now().Add(time.Duration(p.MessageExpiry.Value) * time.Second)
+	}
+	before := len(c.forward)
+	if err := c.message(t, m); errors.As(err, &answer) {
 		return c.refuseMessage(&p, answer)
 	} else if err != nil {
 		return err
@@ -237,19 +242,7 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 		if p.QoS == 1 {
 			ack.Type = mqtt.TypePubAck
 		}
-		c.batch.Reply = ack.Append(c.batch.Reply, c.version)
-	}
-	return nil
-}
-
-// message gives a message to the dialect and, where somebody may have subscribed to it, to the batch.
-func (c *conn) message(t *topicEntry, m dialect.Publish) error {
-	b := c.collect()
-	if err := c.link.Receive(&t.Topic, m, b); err != nil {
-		return err
-	}
-	if t.forward {
-		c.forward = append(c.forward, core.Message{Topic: t.Name, Payload: append([]byte(nil), m.Payload...), QoS: m.QoS})
+		c.acknowledge(ack, len(c.forward) > before)
 	}
 	return nil
 }
@@ -263,7 +256,9 @@ func (c *conn) topic(name []byte) *topicEntry {
 	t.allowed = c.allowed(t.Name)
 	t.forward = !c.grant.Private
 	for f := range c.filters {
-		t.forward = t.forward || topic.Match(f, name)
+		if _, inner, err := topic.SplitShared(f); err == nil {
+			t.forward = t.forward || topic.Match(inner, name)
+		}
 	}
 	if len(name) > maxTopicBytes {
 		return t

@@ -74,11 +74,11 @@ func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 // subscribable returns why a filter cannot be subscribed to, or 0.
 func (c *conn) subscribable(filter string, withID bool) mqtt.ReasonCode {
 	profile := &c.grant.Profile
-	shared := c.version == mqtt.V5 && topic.IsShared(filter)
+	group, inner, err := topic.SplitShared(filter) // what can be received is what the grant is about
 	switch {
-	case strings.Count(filter, "/") >= topic.MaxLevels:
+	case err != nil || strings.Count(inner, "/") >= topic.MaxLevels:
 		return mqtt.ReasonTopicFilterInvalid
-	case shared && profile.NoShared:
+	case group != "" && profile.NoShared:
 		return mqtt.ReasonSharedNotSupported
 	case withID && profile.NoSubscriptionIDs:
 		return mqtt.ReasonSubscriptionIDsNotSupported
@@ -86,7 +86,7 @@ func (c *conn) subscribable(filter string, withID bool) mqtt.ReasonCode {
 		return mqtt.ReasonWildcardsNotSupported
 	}
 	for _, g := range c.grant.Subscribe {
-		if topic.Covers(g, filter) {
+		if topic.Covers(g, inner) {
 			return 0
 		}
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -12,38 +13,76 @@ import (
 var errQueueFull = fmt.Errorf("%w: the session's queue is full", core.ErrTooLarge)
 
 // queue makes a message wait for one session, in storage if the session is stored. It reports whether the session took
-// it; what is to be sent now is added to out.
-func (b *Broker) queue(tx *commit.Tx, to target, m core.Message, out *deliveries) (bool, error) {
+// it; what is to be sent now is added to out. QoS 0 is for whoever is connected.
+func (b *Broker) queue(tx *commit.Tx, to target, m *core.Message, out *deliveries) (bool, error) {
 	s := to.s
-	qos := min(m.QoS, to.qos)
+	p := packet{qos: min(m.QoS, to.qos), retain: m.Retain && to.asPublished, ids: to.ids, share: to.share}
 	if len(m.Topic) > mqtt.MaxStringBytes {
 		return false, fmt.Errorf("%w: topic of %d bytes", core.ErrTooLarge, len(m.Topic))
 	}
-	if qos == 0 || !s.stored() {
+	if p.qos == 0 || !s.stored() {
 		if s.conn == nil {
 			return false, nil
 		}
-		out.add(s, s.conn, packet{qos: qos, topic: []byte(m.Topic), payload: m.Payload})
+		out.add(s, p)
 		return true, nil
 	}
-	size := len(m.Topic) + len(m.Payload)
-	if s.queued >= s.Limits.MaxQueued || s.held+size > s.Limits.MaxQueuedBytes {
-		b.stats.Dropped.Add(1)
-		return false, errQueueFull
+	size := m.Size()
+	if !s.room(size) {
+		if err := b.purge(tx, s); err != nil {
+			return false, err
+		}
+		if !s.room(size) {
+			b.stats.Dropped.Add(1)
+			return false, errQueueFull
+		}
 	}
-	seq := s.lastSeq + 1
-	m.QoS = qos
-	if err := tx.Enqueue(core.Queued{Session: s.Num, Seq: seq, ID: packetID(seq), Message: m}); err != nil {
+	p.seq = s.lastSeq + 1
+	p.id = packetID(p.seq)
+	q := core.Queued{Session: s.Num, Seq: p.seq, ID: p.id, Message: *m, SubscriptionIDs: p.ids, Share: p.share}
+	q.QoS, q.Retain = p.qos, p.retain
+	if err := tx.Enqueue(q); err != nil {
 		return false, err
 	}
-	s.lastSeq = seq
+	s.lastSeq = p.seq
 	s.queued++
 	s.held += size
 	tx.Undo(func() { s.lastSeq--; s.queued--; s.held -= size })
 	if s.conn != nil {
-		out.add(s, s.conn, packet{seq: seq, id: packetID(seq), qos: qos, topic: []byte(m.Topic), payload: m.Payload})
+		out.add(s, p)
 	}
 	return true, nil
+}
+
+// purge makes room in a full queue by dropping what has expired, except what may have been sent already. It looks once
+// a second, so that a flood of messages for a full queue costs no more than before.
+func (b *Broker) purge(tx *commit.Tx, s *session) error {
+	const most = 1000
+	now := tx.Now()
+	if now.Sub(s.purged) < time.Second {
+		return nil
+	}
+	s.purged = now
+	sent, skip := s.maybeSent, s.Limits.Inflight
+	if s.conn != nil {
+		sent, skip = max(sent, s.loaded), 0
+	} else if s.loaded == 0 {
+		sent = 0 // after a restart: only what the window held was sent
+	}
+	n, bytes, err := tx.DropQueued(s.Num, sent, skip, now, most)
+	if err != nil {
+		return err
+	}
+	s.took(tx, n, bytes)
+	b.stats.Expired.Add(int64(n))
+	return nil
+}
+
+// took notes that messages have left the stored queue.
+func (s *session) took(tx *commit.Tx, n, bytes int) {
+	s.queued -= n
+	s.held -= bytes
+	tx.Undo(func() { s.queued += n; s.held += bytes })
 }
 
 // refill gives the connection the next messages of the stored queue.
@@ -51,9 +90,19 @@ func (b *Broker) refill(tx *commit.Tx, s *session, c *conn) error {
 	if s.conn != c || !s.stored() {
 		return nil
 	}
-	rows, err := tx.Queue(s.Num, s.loaded, refillBatch)
-	if err != nil {
-		return err
+	var packets []packet
+	last, full := s.loaded, true
+	for full && len(packets) == 0 { // all of a batch may have expired
+		rows, err := tx.Queue(s.Num, last, refillBatch)
+		if err != nil {
+			return err
+		}
+		if full = len(rows) == refillBatch; len(rows) > 0 {
+			last = rows[len(rows)-1].Seq
+		}
+		if packets, err = b.wanted(tx, s, rows); err != nil {
+			return err
+		}
 	}
 	tx.After(func() {
 		if s.conn != c {
@@ -61,20 +110,60 @@ func (b *Broker) refill(tx *commit.Tx, s *session, c *conn) error {
 		}
 		c.out.mu.Lock()
 		defer c.out.mu.Unlock()
-		first := s.loaded == 0
-		for i, q := range rows {
-			if q.Seq <= s.loaded {
-				continue
+		for _, p := range packets {
+			if p.seq > s.loaded {
+				s.loaded = p.seq
+				c.resume(p)
 			}
-			s.loaded = q.Seq
-			// Only as many as the window holds can have been sent before.
-			c.resume(q, first && q.Seq <= s.maybeSent && i < s.Limits.Inflight)
 		}
-		s.behind = len(rows) == refillBatch
-		c.out.behind = s.behind
+		s.loaded = max(s.loaded, last)
+		s.behind = full
+		c.out.behind = full
+		c.out.more = len(s.pending) > 0
 		c.flushLocked()
 	})
 	return nil
+}
+
+// wanted makes packets of messages of the stored queue and deletes those that have expired, unless they may have been
+// sent before.
+func (b *Broker) wanted(tx *commit.Tx, s *session, rows []core.Queued) ([]packet, error) {
+	packets := make([]packet, 0, len(rows))
+	for i := range rows {
+		q := &rows[i]
+		// Only as many as the window holds can have been sent before.
+		again := s.loaded == 0 && q.Seq <= s.maybeSent && i < s.Limits.Inflight
+		if !again && !q.Released && q.Expired(tx.Now()) || len(q.Topic) > mqtt.MaxStringBytes {
+			if err := tx.Dequeue(s.Num, q.Seq, q.Seq); err != nil {
+				return nil, err
+			}
+			s.took(tx, 1, q.Size())
+			b.stats.Expired.Add(1)
+			continue
+		}
+		packets = append(packets, packet{
+			message: newMessage(&q.Message), seq: q.Seq, id: q.ID, qos: q.QoS, dup: again, retain: q.Retain, ids: q.SubscriptionIDs, share: q.Share,
+			released: q.Released,
+		})
+	}
+	return packets, nil
+}
+
+// resume continues with a message of the stored queue. With the lock of out.
+func (c *conn) resume(p packet) {
+	o := c.out
+	if !p.released {
+		o.push(p, queueLimits{})
+		return
+	}
+	if o.inflight == nil {
+		o.inflight = make(map[uint16]packet, 4)
+	}
+	o.inflight[p.id] = p
+	if o.oldest == 0 || p.seq < o.oldest {
+		o.oldest = p.seq
+	}
+	o.append((&mqtt.Ack{Type: mqtt.TypePubRel, ID: p.id}).Append(nil, c.version))
 }
 
 // progress stores how far the exchanges of a stored session have come.
@@ -115,15 +204,20 @@ func (b *Broker) record(tx *commit.Tx, c *conn, p progress) error {
 		}
 	}
 	bytes := 0
-	for _, m := range p.done {
-		if err := tx.Dequeue(s.Num, m.seq, m.seq); err != nil {
+	for i := 0; i < len(p.done); {
+		first := p.done[i].seq // clients acknowledge in order: most of it is one run
+		last := first - 1
+		for ; i < len(p.done) && p.done[i].seq == last+1; i++ {
+			last++
+			bytes += p.done[i].size()
+		}
+		if err := tx.Dequeue(s.Num, first, last); err != nil {
 			return err
 		}
-		bytes += m.size()
 	}
-	n := len(p.done)
-	s.queued -= n
-	s.held -= bytes
-	tx.Undo(func() { s.queued += n; s.held += bytes })
+	s.took(tx, len(p.done), bytes)
+	if len(p.done) > 0 {
+		b.resumeRetained(tx, s, c)
+	}
 	return nil
 }

@@ -16,15 +16,17 @@ import (
 // 0). Everything in it belongs to the committer's goroutine.
 type session struct {
 	core.Session
-	filters map[string]byte // QoS by filter
-	conn    *conn           // nil: not connected
+	filters map[string]subscription // by filter
+	pending []core.Subscription     // whose retained messages are still to be sent, see sendRetained
+	conn    *conn                   // nil: not connected
 
 	// The stored queue.
 	lastSeq      int64
-	queued, held int   // messages and bytes
-	loaded       int64 // highest seq that the connection was given
-	behind       bool  // the queue has messages that the connection was not given
-	maybeSent    int64 // up to this seq messages may have been sent before: redeliveries
+	queued, held int       // messages and bytes
+	loaded       int64     // highest seq that the connection was given
+	behind       bool      // the queue has messages that the connection was not given
+	maybeSent    int64     // up to this seq messages may have been sent before: redeliveries
+	purged       time.Time // when expired messages were last looked for in a full queue
 
 	epoch uint64 // of the match that found it last
 	at    int    // its place in that match's targets
@@ -54,7 +56,7 @@ func (b *Broker) loadSessions(rd store.Reader) error {
 			return err
 		}
 		s.Limits = b.cfg.Limits
-		ses := &session{Session: s, filters: map[string]byte{}}
+		ses := &session{Session: s, filters: map[string]subscription{}}
 		byNum[s.Num] = ses
 		b.sessions[s.Key] = ses
 		b.stats.Sessions.Add(1)
@@ -64,7 +66,10 @@ func (b *Broker) loadSessions(rd store.Reader) error {
 			return err
 		}
 		if s := byNum[sub.Session]; s != nil {
-			b.subscribe(s, sub.Filter, sub.QoS)
+			b.subscribe(s, sub.Filter, newSubscription(sub))
+			if sub.RetainedFrom != "" {
+				s.pending = append(s.pending, sub)
+			}
 		}
 	}
 	for q, err := range rd.QueueSizes() {
@@ -75,7 +80,7 @@ func (b *Broker) loadSessions(rd store.Reader) error {
 			s.lastSeq, s.queued, s.held, s.maybeSent = q.LastSeq, q.Count, q.Bytes, q.LastSeq
 		}
 	}
-	return nil
+	return b.loadRetained(rd)
 }
 
 func resetConnected(tx *commit.Tx) error {
@@ -119,24 +124,24 @@ func reasonJSON(reason string) json.RawMessage {
 
 // forget removes a session from memory and storage, with everything in it.
 func (b *Broker) forget(tx *commit.Tx, s *session) error {
-	if s.stored() {
-		if err := tx.DeleteSession(s.Num); err != nil {
-			return err
-		}
-	}
-	tree := b.tree(s.Key)
 	for f := range s.filters {
-		tree.Remove(f, s)
+		b.leave(s, f)
 	}
 	delete(b.sessions, s.Key)
 	b.stats.Sessions.Add(-1)
 	tx.Undo(func() {
-		for f, q := range s.filters {
-			_, _ = tree.Add(f, s, q) // was there before
+		for f, sub := range s.filters {
+			b.subscribe(s, f, sub)
 		}
 		b.sessions[s.Key] = s
 		b.stats.Sessions.Add(1)
 	})
+	if err := b.handOver(tx, s); err != nil {
+		return err
+	}
+	if s.stored() {
+		return tx.DeleteSession(s.Num)
+	}
 	return nil
 }
 
@@ -144,7 +149,7 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*session, error) {
 	s := &session{
 		Session: core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now(), Expiry: expiry},
-		filters: map[string]byte{},
+		filters: map[string]subscription{},
 	}
 	if expiry > 0 {
 		if err := tx.InsertSession(&s.Session); err != nil {
@@ -191,6 +196,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		c.restore(ids, s.filters)
 	}
 	s.loaded, s.behind = 0, s.queued > 0
+	b.resumeRetained(tx, s, c)
 	tx.After(func() { c.welcome(present && s.stored()) })
 	if s.behind {
 		return b.refill(tx, s, c)
@@ -207,11 +213,13 @@ func (b *Broker) unbind(tx *commit.Tx, c *conn, reason string) error {
 	if err := c.link.Disconnected(tx, reason); err != nil {
 		return err
 	}
-	s.conn = nil
 	s.maybeSent = max(s.maybeSent, s.loaded)
-	tx.Undo(func() { s.conn = c })
 	if !s.stored() || c.expiry == 0 {
-		return b.forget(tx, s)
+		if err := b.forget(tx, s); err != nil {
+			return err
+		}
 	}
+	s.conn = nil
+	tx.Undo(func() { s.conn = c })
 	return nil
 }

@@ -9,10 +9,81 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
+// meanFilterBytes times Limits.MaxFilters is how many bytes the filters of a session may have together: a thousand
+// filters of the greatest length that MQTT allows would be 64 MB of memory for one client.
+const meanFilterBytes = 256
+
+// subscription is what a session wants of one filter.
+type subscription struct {
+	qos         byte
+	handling    byte
+	noLocal     bool
+	asPublished bool
+	ids         []uint32 // one or none; messages that match nothing else share it
+}
+
+func newSubscription(s core.Subscription) subscription {
+	sub := subscription{qos: s.QoS, handling: s.RetainHandling, noLocal: s.NoLocal, asPublished: s.RetainAsPublished}
+	if s.ID != 0 {
+		sub.ids = []uint32{s.ID}
+	}
+	return sub
+}
+
+// subscribe changes memory only; it undoes nothing. The filter was checked.
+func (b *Broker) subscribe(s *session, filter string, sub subscription) {
+	group, inner, err := topic.SplitShared(filter)
+	if err != nil {
+		return
+	}
+	a := b.audience(s.Key)
+	if group != "" {
+		_, err = a.shares.Add(group, inner, s, sub)
+	} else {
+		_, err = a.tree.Add(filter, s, sub)
+	}
+	if err == nil {
+		s.filters[filter] = sub
+	}
+}
+
+// unsubscribe is the inverse of subscribe.
+func (b *Broker) unsubscribe(s *session, filter string) {
+	b.leave(s, filter)
+	delete(s.filters, filter)
+}
+
+// leave ends a subscription, of which the session still knows.
+func (b *Broker) leave(s *session, filter string) {
+	a := b.audience(s.Key)
+	if group, inner, err := topic.SplitShared(filter); err == nil && group != "" {
+		a.shares.Remove(group, inner, s)
+	} else {
+		a.tree.Remove(filter, s)
+	}
+}
+
+// ordinary returns the copy of a message that a session gets by subscriptions that are not shared.
+func (s *session) ordinary(name string) (t target, ok bool) {
+	for f, sub := range s.filters {
+		if topic.IsShared(f) || !topic.Match(f, name) {
+			continue
+		}
+		t.s, ok = s, true
+		t.qos = max(t.qos, sub.qos)
+		t.asPublished = t.asPublished || sub.asPublished
+		t.ids = append(t.ids, sub.ids...)
+	}
+	return t, ok
+}
+
 // addFilter notes an own subscription; what was known of topics may no longer hold.
 func (c *conn) addFilter(f string) {
 	if c.filters == nil {
 		c.filters = make(map[string]struct{}, 4)
+	}
+	if _, known := c.filters[f]; !known {
+		c.filterBytes += len(f)
 	}
 	c.filters[f] = struct{}{}
 	clear(c.topics)
@@ -27,9 +98,8 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	var subs []core.Subscription
 	refused := 0 // only the first is logged: a packet can have thousands
 	for _, s := range p.Subscriptions {
-		_, known := c.filters[s.Filter]
 		code := c.subscribable(s.Filter, p.SubscriptionID != 0)
-		if code == 0 && !known && len(c.filters) >= c.grant.Limits.MaxFilters {
+		if code == 0 && !c.roomFor(s.Filter) {
 			code = mqtt.ReasonQuotaExceeded
 		}
 		s.QoS = min(s.QoS, c.grant.Profile.QoS.Most()) // [MQTT-3.2.2-10]
@@ -37,21 +107,34 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 			answer := c.subAckCode(code, s.QoS)
 			ack.Codes = append(ack.Codes, answer)
 			if refused++; refused == 1 {
-				c.log.Info("subscription refused", "filter", s.Filter)
+				c.log.Info("subscription refused", "filter", s.Filter, "reason", code)
 				c.denied(core.StageSubscribe, fmt.Sprintf("SUBACK 0x%02x", answer), fmt.Errorf("subscribe to %q: %v", s.Filter, code))
 			}
 			continue
 		}
 		ack.Codes = append(ack.Codes, s.QoS)
-		subs = append(subs, core.Subscription{Filter: s.Filter, QoS: s.QoS})
+		subs = append(subs, core.Subscription{
+			Filter: s.Filter, QoS: s.QoS, ID: p.SubscriptionID, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
+			RetainHandling: byte(s.RetainHandling),
+		})
 		c.addFilter(s.Filter)
 	}
 	b := c.collect()
+	c.passOn(b)
 	if len(subs) > 0 {
 		b.Do(func(tx *commit.Tx) error { return c.b.addFilters(tx, c, subs) }, nil)
 	}
 	b.Reply = ack.Append(b.Reply, c.version)
 	return nil
+}
+
+// roomFor reports whether the session can have the filter besides those that it has.
+func (c *conn) roomFor(filter string) bool {
+	if _, known := c.filters[filter]; known {
+		return true
+	}
+	most := c.grant.Limits.MaxFilters
+	return len(c.filters) < most && c.filterBytes+len(filter) <= most*meanFilterBytes
 }
 
 func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
@@ -63,40 +146,21 @@ func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 	for i, f := range p.Filters {
 		if _, known := c.filters[f]; !known {
 			ack.Codes[i] = mqtt.ReasonNoSubscriptionExisted
+			continue
 		}
+		c.filterBytes -= len(f)
 		delete(c.filters, f)
 	}
 	clear(c.topics)
 	b := c.collect()
+	c.passOn(b)
 	b.Do(func(tx *commit.Tx) error { return c.b.removeFilters(tx, c, p.Filters) }, nil)
 	b.Reply = ack.Append(b.Reply, c.version)
 	return nil
 }
 
-// tree returns the subscriptions that s shares with others of its tenant and dialect.
-func (b *Broker) tree(k core.SessionKey) *topic.Tree[*session, byte] {
-	sc := scope{k.Tenant, k.Dialect}
-	t := b.scopes[sc]
-	if t == nil {
-		t = &topic.Tree[*session, byte]{}
-		b.scopes[sc] = t
-	}
-	return t
-}
-
-// subscribe changes memory only; it undoes nothing. The filter was checked.
-func (b *Broker) subscribe(s *session, filter string, qos byte) {
-	if _, err := b.tree(s.Key).Add(filter, s, qos); err == nil {
-		s.filters[filter] = qos
-	}
-}
-
-func (b *Broker) unsubscribe(s *session, filter string) {
-	b.tree(s.Key).Remove(filter, s)
-	delete(s.filters, filter)
-}
-
-// addFilters subscribes, after the filters were checked against the grant.
+// addFilters subscribes, after the filters were checked against the grant. A subscription that is there already is
+// replaced [MQTT-3.8.4-3]; no message is lost then, since both are one entry.
 func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) error {
 	s := b.sessions[c.grant.Session]
 	if s == nil || s.conn != c {
@@ -104,13 +168,16 @@ func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) er
 	}
 	for _, sub := range subs {
 		sub.Session = s.Num
+		old, had := s.filters[sub.Filter]
+		if wantsRetained(sub, had) {
+			sub.RetainedFrom = firstTopic
+		}
 		if s.stored() {
 			if err := tx.PutSubscription(sub); err != nil {
 				return err
 			}
 		}
-		old, had := s.filters[sub.Filter]
-		b.subscribe(s, sub.Filter, sub.QoS)
+		b.subscribe(s, sub.Filter, newSubscription(sub))
 		tx.Undo(func() {
 			if had {
 				b.subscribe(s, sub.Filter, old)
@@ -118,8 +185,9 @@ func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) er
 				b.unsubscribe(s, sub.Filter)
 			}
 		})
+		s.expect(tx, sub)
 	}
-	return nil
+	return b.beginRetained(tx, s, c)
 }
 
 func (b *Broker) removeFilters(tx *commit.Tx, c *conn, filters []string) error {
@@ -139,6 +207,7 @@ func (b *Broker) removeFilters(tx *commit.Tx, c *conn, filters []string) error {
 		}
 		b.unsubscribe(s, f)
 		tx.Undo(func() { b.subscribe(s, f, old) })
+		s.expect(tx, core.Subscription{Filter: f})
 	}
 	return nil
 }

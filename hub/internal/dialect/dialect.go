@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -88,17 +89,26 @@ type Publish struct {
 	QoS     byte
 	Retain  bool
 	Will    bool // not sent now: the will of a connection that has ended
+
+	// Of MQTT 5, as in core.Message.
+	Properties []byte
+	Expires    time.Time
 }
 
 // Broker is what dialects ask of the MQTT broker. All methods are called inside a transaction, and nothing leaves
 // before that is on disk.
 type Broker interface {
-	// Publish queues m for every session of the tenant and dialect that has a matching subscription, and returns how
-	// many took it. A session whose queue is full has not.
+	// Publish queues m for every session of the tenant and dialect that has a matching subscription, and for one session
+	// of each matching shared subscription, and returns how many took it. A session whose queue is full has not. With
+	// m.Retain it is retained too, like Retain.
 	Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error)
 	// PublishTo does the same for one session only, and reports whether it has a matching subscription and took m. A
-	// matching session whose queue is full is core.ErrTooLarge.
+	// matching session whose queue is full is core.ErrTooLarge. Shared subscriptions do not count, and nothing is retained.
 	PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error)
+	// Retain keeps m, whatever its Retain says, for those who subscribe to its topic later, in the place of what was
+	// kept before; an empty payload deletes that. Nobody is sent anything now. A tenant that has too many is
+	// core.ErrTooLarge, and then nothing is changed. What is kept is read from storage: store.RetainedReader.
+	Retain(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) error
 	// Disconnect ends the connection of a session, if it has one, after the messages that it has already sent are
 	// acknowledged. With wipe the session and everything queued in it are forgotten too, connected or not.
 	Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason string) error
