@@ -70,7 +70,7 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 	})
 	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
 		deviceCommand(), dataCommand(), certCommand(), tokenCommand(), refusalsCommand(),
-		serveCommand(), initCommand(), configCommand())
+		serveCommand(), initCommand(), configCommand(), connectionCommand(), sessionCommand())
 	return root
 }
 

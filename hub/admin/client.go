@@ -128,6 +128,55 @@ func (c *Client) Documents(ctx context.Context, k DeviceKey, q EntryQuery) (Page
 	return get[Page[Entry]](ctx, c, k.path("/documents"), v)
 }
 
+// A SessionQuery selects connections, or sessions; zero fields select all.
+type SessionQuery struct {
+	Tenant  string
+	Dialect string
+	Prefix  string    // the beginning of their client ids
+	Device  DeviceKey // only of this device
+	Limit   int       // of a page; 0: the hub's default
+	Cursor  string
+}
+
+func (q SessionQuery) query() query {
+	v := query{}.text("tenant", q.Tenant).text("dialect", q.Dialect).text("prefix", q.Prefix).number("limit", q.Limit).text("cursor", q.Cursor)
+	if q.Device != (DeviceKey{}) {
+		v.text("device", q.Device.String())
+	}
+	return v
+}
+
+// Connections returns the open MQTT connections by tenant, dialect and client id, one page.
+func (c *Client) Connections(ctx context.Context, q SessionQuery) (Page[Connection], error) {
+	return get[Page[Connection]](ctx, c, "/v1/connections", q.query())
+}
+
+// Connection returns the open connection of a session.
+func (c *Client) Connection(ctx context.Context, k SessionKey) (Connection, error) {
+	return get[Connection](ctx, c, k.path("/v1/connections"), nil)
+}
+
+// Disconnect ends the connection of a session. The session stays, and most clients connect again by themselves.
+func (c *Client) Disconnect(ctx context.Context, k SessionKey) error {
+	return c.call(ctx, http.MethodDelete, k.path("/v1/connections"), nil, nil)
+}
+
+// Sessions returns the MQTT sessions by tenant, dialect and client id, one page.
+func (c *Client) Sessions(ctx context.Context, q SessionQuery) (Page[Session], error) {
+	return get[Page[Session]](ctx, c, "/v1/sessions", q.query())
+}
+
+// Session returns one session, with the filters of its subscriptions.
+func (c *Client) Session(ctx context.Context, k SessionKey) (Session, error) {
+	return get[Session](ctx, c, k.path("/v1/sessions"), nil)
+}
+
+// ForgetSession ends a session for good: its subscriptions and the messages that wait in it are gone, and its connection
+// ends.
+func (c *Client) ForgetSession(ctx context.Context, k SessionKey) error {
+	return c.call(ctx, http.MethodDelete, k.path("/v1/sessions"), nil, nil)
+}
+
 // A RefusalQuery selects refusals; zero fields select all.
 type RefusalQuery struct {
 	Tenant string
@@ -192,6 +241,11 @@ func All[T any](page func(cursor string) (Page[T], error)) iter.Seq2[T, error] {
 // path returns where a device is in the API.
 func (k DeviceKey) path(below string) string {
 	return "/v1/devices/" + url.PathEscape(k.Dialect) + "/" + url.PathEscape(k.Tenant) + "/" + url.PathEscape(k.ID) + below
+}
+
+// path returns where a session is in the API, below where all are.
+func (k SessionKey) path(all string) string {
+	return all + "/" + url.PathEscape(k.Dialect) + "/" + url.PathEscape(k.Tenant) + "/" + url.PathEscape(k.ClientID)
 }
 
 // query are parameters; zero values are left out.

@@ -142,6 +142,76 @@ type Entry struct {
 	Value
 }
 
+// A SessionKey says which MQTT session is meant: the same client id in two tenants or two dialects are two sessions.
+type SessionKey struct {
+	// A name of the platform that the client speaks.
+	Dialect string `json:"dialect"`
+	Tenant  string `json:"tenant"`
+	// The client id, as the platform has decided it: not always the one that the client asked for.
+	ClientID string `json:"client_id"`
+}
+
+// String returns the key in the form dialect/tenant/client; a client id may have slashes in it.
+func (k SessionKey) String() string { return k.Dialect + "/" + k.Tenant + "/" + k.ClientID }
+
+// ParseSessionKey reads what String writes.
+func ParseSessionKey(s string) (SessionKey, error) {
+	p := strings.SplitN(s, "/", 3)
+	if len(p) != 3 || p[0] == "" || p[1] == "" {
+		return SessionKey{}, fmt.Errorf("session %q: want dialect/tenant/client", s)
+	}
+	return SessionKey{Dialect: p[0], Tenant: p[1], ClientID: p[2]}, nil
+}
+
+// A Connection is an open MQTT connection. Its numbers count from its beginning.
+type Connection struct {
+	SessionKey
+	// The id of its device; absent if it is none.
+	Device string `json:"device,omitempty"`
+	// IP address and port that it comes from.
+	Address string `json:"address"`
+	// The version of MQTT.
+	Version string `json:"version" enum:"3.1,3.1.1,5"`
+	// tls: MQTT over TLS; websocket: MQTT over WebSocket; plain: neither.
+	Transport  string `json:"transport" enum:"tls,websocket,plain"`
+	TLSVersion string `json:"tls_version,omitempty"`
+	Since      Time   `json:"since,omitzero"`
+	// When packets came last. A client that has nothing to say sends a packet in each keep-alive time.
+	Heard Time `json:"heard,omitzero"`
+	// What the client has promised, in seconds, or less where its platform wants so; 0: nothing.
+	KeepAliveSeconds float64 `json:"keep_alive_seconds"`
+	MessagesIn       int64   `json:"messages_in"`
+	MessagesOut      int64   `json:"messages_out"`
+	BytesIn          int64   `json:"bytes_in"`
+	BytesOut         int64   `json:"bytes_out"`
+	// Messages that the client has not acknowledged.
+	InFlight int `json:"in_flight"`
+	// Messages that wait behind those, in storage for a session that outlives its connection.
+	Queued        int `json:"queued"`
+	Subscriptions int `json:"subscriptions"`
+	// Whether the session outlives the connection.
+	Stored bool `json:"stored"`
+}
+
+// A Session is what the hub keeps of an MQTT client: subscriptions, and messages that wait for it.
+type Session struct {
+	SessionKey
+	// The id of its device; absent if it is none.
+	Device    string `json:"device,omitempty"`
+	Connected bool   `json:"connected"`
+	// Whether it outlives its connection.
+	Stored  bool `json:"stored"`
+	Created Time `json:"created,omitzero"`
+	// When it ends if its client does not return; absent: not by itself, or with its connection.
+	Expires       Time `json:"expires,omitzero"`
+	Subscriptions int  `json:"subscriptions"`
+	// Messages that wait in storage, those that the client has not acknowledged included.
+	Queued      int `json:"queued"`
+	QueuedBytes int `json:"queued_bytes"`
+	// The filters of its subscriptions, up to 1,000; absent in lists.
+	Filters []string `json:"filters,omitempty"`
+}
+
 // A Refusal is something that a client was not allowed to do, once or several times in the same way. Refusals are kept in
 // memory: the newest ones, until the hub ends.
 type Refusal struct {

@@ -67,6 +67,19 @@ type Broker interface {
 	// Publish queues a message for every session of a tenant and dialect that has a matching subscription, and returns how
 	// many took it.
 	Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (reached int, err error)
+	// Connections returns the open connections that q selects, by tenant, dialect and client id.
+	Connections(q core.SessionQuery) []core.Connection
+	// Connection returns the open connection of a session.
+	Connection(k core.SessionKey) (core.Connection, bool)
+	// DisconnectClient ends the connection of a session, and reports whether there was one. The session stays.
+	DisconnectClient(k core.SessionKey, reason string) bool
+	// SessionStates returns what is known of some sessions; those that are not there are left out.
+	SessionStates(ctx context.Context, keys []core.SessionKey) (map[core.SessionKey]core.SessionState, error)
+	// SessionFilters returns the filters of a session's subscriptions, sorted, as many as can be shown.
+	SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error)
+	// ForgetSession forgets a session with everything in it and ends its connection. One that is not there is
+	// core.ErrNotFound.
+	ForgetSession(tx *commit.Tx, k core.SessionKey) error
 }
 
 // CA is what the API asks of the certificate authority.

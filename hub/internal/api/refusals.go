@@ -16,7 +16,40 @@ func (s *Server) mqttRoutes() []route {
 	for _, st := range core.Stages {
 		stages = append(stages, string(st))
 	}
+	sessions := []param{
+		tenantParam,
+		{name: "dialect", doc: "Only those of this platform's dialect."},
+		{name: "prefix", doc: "Only those whose client ids begin with this."},
+		{name: "device", doc: "Only of this device: dialect/tenant/id."},
+		limitParam, cursorParam,
+	}
 	return []route{
+		{
+			method: http.MethodGet, path: "/v1/connections", id: "listConnections", doc: "Open MQTT connections by tenant, dialect and client id.",
+			scope: core.ScopeRead, params: sessions, answer: reflect.TypeFor[admin.Page[admin.Connection]](), do: s.listConnections,
+		},
+		{
+			method: http.MethodGet, path: connectionPath, id: "showConnection", doc: "The open MQTT connection of a session.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Connection](), do: s.showConnection,
+		},
+		{
+			method: http.MethodDelete, path: connectionPath, id: "disconnect",
+			doc:   "End a connection. Its session stays, and most clients connect again by themselves: to keep a device out, revoke its certificate.",
+			scope: core.ScopeWrite, status: http.StatusNoContent, do: s.disconnect,
+		},
+		{
+			method: http.MethodGet, path: "/v1/sessions", id: "listSessions", doc: "MQTT sessions by tenant, dialect and client id, connected or not.",
+			scope: core.ScopeRead, params: sessions, answer: reflect.TypeFor[admin.Page[admin.Session]](), do: s.listSessions,
+		},
+		{
+			method: http.MethodGet, path: sessionPath, id: "showSession", doc: "One MQTT session, with the filters of its subscriptions.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Session](), do: s.showSession,
+		},
+		{
+			method: http.MethodDelete, path: sessionPath, id: "forgetSession",
+			doc:   "End a session for good: its subscriptions and the messages that wait in it are gone, and its connection ends.",
+			scope: core.ScopeWrite, status: http.StatusNoContent, do: s.forgetSession,
+		},
 		{
 			method: http.MethodGet, path: "/v1/refusals", id: "listRefusals",
 			doc: "Clients that were refused, and why, the last one first. They are kept in memory, for each tenant up to 256. " +

@@ -176,6 +176,13 @@ func fill(tx *commit.Tx, issuer string) error {
 		try(fillData(tx, d.Num))
 		try(tx.Emit(core.Event{Device: k, Num: d.Num, Kind: core.DeviceConnected, Data: []byte(`{"addr":"192.0.2.9"}`)}))
 	}
+	for _, x := range []core.Session{
+		{Key: core.SessionKey{Tenant: "acme", Dialect: "mqtt", ClientID: "away"}, Expires: noon.Add(time.Hour)},
+		{Key: core.SessionKey{Tenant: "acme", Dialect: "astarte", ClientID: "acme/pump-1"}, Device: 1},
+	} {
+		x.Created = noon
+		try(tx.InsertSession(&x))
+	}
 	try(tx.Emit(core.Event{
 		Device: core.DeviceKey{Tenant: "acme", Dialect: "astarte", ID: "pump-1"}, Kind: core.DocumentChanged,
 		Data: must(json.Marshal(core.EntryChange{Document: "conf:1", Side: "desired", Path: "/limit", New: core.AppendInt(nil, 1<<60)})),

@@ -35,6 +35,7 @@ func (c *conn) submit() {
 		b.Do(func(tx *commit.Tx) error { return c.b.record(tx, c, p) }, nil)
 	}
 	c.b.stats.MessagesIn.Add(c.messages)
+	c.seen.messagesIn.Add(c.messages)
 	c.messages = 0
 	size := b.Size()
 	c.mu.Lock()

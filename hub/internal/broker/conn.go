@@ -51,7 +51,8 @@ type conn struct {
 	progress    progress            // with the batch
 	stored      bool                // the session outlives the connection
 
-	out *outgoing // has its own lock
+	out  *outgoing // has its own lock
+	seen watched   // anybody may read it
 
 	mu        sync.Mutex
 	unsettled int           // bytes of submitted batches that are not committed yet

@@ -48,6 +48,7 @@ func (o *outgoing) publish(p packet) {
 		}
 	}
 	o.buf = m.Append(o.buf, o.version)
+	o.published++
 }
 
 // remaining is what is left of a message expiry interval, in seconds, rounded up. [MQTT-3.3.2-6]

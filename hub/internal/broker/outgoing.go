@@ -30,17 +30,18 @@ type outgoing struct {
 	closing bool   // the last byte of buf is the last of the connection
 	flushed sync.Cond
 
-	version  mqtt.Version
-	inflight map[uint16]packet
-	max      int // of inflight
-	nextID   uint16
-	oldest   int64    // lowest stored seq in flight or waiting, 0: none; see packetID
-	waiting  []packet // behind the window, in order
-	held     int      // bytes of waiting
-	behind   bool     // storage has messages that are not in waiting
-	more     bool     // retained messages are to follow when these are sent, see wantsFetch
-	spent    []packet // stored ones that expired before they were sent: to be taken out of storage
-	stats    *Stats
+	version   mqtt.Version
+	inflight  map[uint16]packet
+	max       int // of inflight
+	nextID    uint16
+	oldest    int64    // lowest stored seq in flight or waiting, 0: none; see packetID
+	waiting   []packet // behind the window, in order
+	held      int      // bytes of waiting
+	behind    bool     // storage has messages that are not in waiting
+	more      bool     // retained messages are to follow when these are sent, see wantsFetch
+	spent     []packet // stored ones that expired before they were sent: to be taken out of storage
+	stats     *Stats
+	published int64 // messages that were written to buf
 }
 
 func newOutgoing(v mqtt.Version, window int, stats *Stats) *outgoing {
@@ -113,6 +114,7 @@ func (c *conn) flush() {
 		o.mu.Unlock()
 		c.src.nc.SetWriteDeadline(time.Now().Add(patience))
 		_, err := c.src.app.Write(b)
+		c.seen.bytesOut.Add(int64(len(b)))
 		if cap(b) <= 64<<10 {
 			writeBuffers.Put(&b)
 		}

@@ -87,6 +87,7 @@ func (c *conn) arm() error {
 	now := time.Now()
 	if c.packets > 0 {
 		c.packets, c.heard = 0, now
+		c.seen.heard.Store(now.UnixMicro())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -161,6 +161,7 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	c.stored = c.expiry > 0
 	c.log = c.b.log.With("dialect", c.grant.Session.Dialect, "tenant", c.grant.Session.Tenant, "client", c.grant.Session.ClientID)
 	c.frames.SetMax(c.grant.Limits.MaxPacketBytes)
+	c.watch(claim)
 	if err := c.b.evict(ctx, c); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
@@ -17,7 +18,8 @@ type source struct {
 	nc  net.Conn // the socket
 	app net.Conn // what the application writes to
 
-	attempt *attempt // until the client has signed in
+	bytes   atomic.Int64 // that were read
+	attempt *attempt     // until the client has signed in
 }
 
 func newSource(nc net.Conn, cfg *tls.Config) *source {
@@ -28,3 +30,10 @@ func newSource(nc net.Conn, cfg *tls.Config) *source {
 func (s *source) tls() (*tls.Conn, bool) { return s.TLS() }
 func (s *source) park() error            { return s.Park() }
 func (s *source) finish()                { s.Finish() }
+
+// Read reads what the client sends, and counts it.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	s.bytes.Add(int64(n))
+	return n, err
+}

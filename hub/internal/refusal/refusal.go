@@ -146,7 +146,7 @@ func (l *Log) entry(r core.Refusal) Entry {
 		ServerName: cut(r.Claim.ServerName), MQTTVersion: r.Claim.Version,
 	}
 	if r.TLS != nil && r.TLS.Version != 0 {
-		e.TLSVersion = tlsVersion(r.TLS.Version)
+		e.TLSVersion = TLSVersion(r.TLS.Version)
 	}
 	if crt := r.Claim.Certificate; crt != nil {
 		e.Certificate = &Certificate{cut(crt.Subject.String()), cut(crt.Issuer.String()), ca.SerialString(crt.SerialNumber), crt.NotAfter}
@@ -281,7 +281,8 @@ func (l *Log) Count(r Reason) int64 {
 	return l.counts[r]
 }
 
-func tlsVersion(v uint16) string {
+// TLSVersion names a version of TLS, such as "TLS 1.3".
+func TLSVersion(v uint16) string {
 	if v>>8 != 3 {
 		return fmt.Sprintf("%#04x", v)
 	}

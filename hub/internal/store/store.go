@@ -179,6 +179,8 @@ type RecordWriter interface {
 // SessionReader reads the MQTT sessions that outlive connections.
 type SessionReader interface {
 	Sessions() iter.Seq2[core.Session, error]
+	// FindSessions returns sessions by tenant, dialect and client id, bytewise.
+	FindSessions(q core.SessionQuery) ([]core.Session, error)
 	Subscriptions() iter.Seq2[core.Subscription, error]           // of all sessions
 	Received(session int64) ([]uint16, error)                     // QoS 2 packet identifiers not yet released by the client
 	Queue(session, after int64, limit int) ([]core.Queued, error) // with Seq above after, ascending

@@ -38,6 +38,33 @@ func (r *reader) FindDevices(q core.DeviceQuery) ([]core.Device, error) {
 	return list, nil
 }
 
+// FindSessions begins at the place where the page begins. What it does not return it reads only within one tenant, or all
+// of them if none is given.
+func (r *reader) FindSessions(q core.SessionQuery) ([]core.Session, error) {
+	const rest = " AND (?4 = '' OR dialect = ?4) AND (?5 = 0 OR device = ?5) AND client >= ?6 AND client < ?7 " +
+		"ORDER BY tenant, dialect, client LIMIT ?8"
+	const from = "SELECT " + sessionColumns + " FROM sessions INDEXED BY sqlite_autoindex_sessions_1 WHERE "
+	after := q.After
+	query := from + "(tenant, dialect, client) > (?1, ?2, ?3)" + rest
+	if q.Tenant != "" {
+		switch {
+		case after.Tenant > q.Tenant:
+			return nil, nil
+		case after.Tenant < q.Tenant:
+			after = core.SessionKey{Tenant: q.Tenant}
+		}
+		query = from + "tenant = ?1 AND (dialect, client) > (?2, ?3)" + rest
+	}
+	var list []core.Session
+	for r, err := range r.c.rows(query, after.Tenant, after.Dialect, after.ClientID, q.Dialect, q.Device, q.Prefix, behind(q.Prefix), q.Limit) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, session(r))
+	}
+	return list, nil
+}
+
 // DeviceDialects jumps from each dialect to the next one.
 func (r *reader) DeviceDialects(t core.TenantID) ([]string, error) {
 	var list []string

@@ -52,6 +52,9 @@ func TestPlans(t *testing.T) {
 			if _, _, err := tx.DropQueued(1, 0, 1, time.Time{}, 1); err != nil {
 				return err
 			}
+			if _, err := tx.FindSessions(core.SessionQuery{Tenant: "x"}); err != nil {
+				return err
+			}
 			if _, err := tx.SeriesAfter(1, "", "x", 1); err != nil {
 				return err
 			}

@@ -25,12 +25,16 @@ func each[T any](rows iter.Seq2[row, error], scan func(row) T) iter.Seq2[T, erro
 }
 
 func (r *reader) Sessions() iter.Seq2[core.Session, error] {
-	return each(r.c.rows("SELECT num, tenant, dialect, client, device, created, expires, expiry FROM sessions ORDER BY num"), func(r row) core.Session {
-		return core.Session{
-			Num: r.ColumnInt64(0), Key: core.SessionKey{Tenant: core.TenantID(r.ColumnText(1)), Dialect: r.ColumnText(2), ClientID: r.ColumnText(3)},
-			Device: core.DeviceNum(r.ColumnInt64(4)), Created: r.time(5), Expires: r.time(6), Expiry: interval(r.ColumnInt64(7)),
-		}
-	})
+	return each(r.c.rows("SELECT "+sessionColumns+" FROM sessions ORDER BY num"), session)
+}
+
+const sessionColumns = "num, tenant, dialect, client, device, created, expires, expiry"
+
+func session(r row) core.Session {
+	return core.Session{
+		Num: r.ColumnInt64(0), Key: core.SessionKey{Tenant: core.TenantID(r.ColumnText(1)), Dialect: r.ColumnText(2), ClientID: r.ColumnText(3)},
+		Device: core.DeviceNum(r.ColumnInt64(4)), Created: r.time(5), Expires: r.time(6), Expiry: interval(r.ColumnInt64(7)),
+	}
 }
 
 func (r *reader) Subscriptions() iter.Seq2[core.Subscription, error] {

@@ -289,3 +289,53 @@ func testSize(t *testing.T, open driver) {
 		t.Errorf("got %d bytes after %d and a record of 1 MiB", got, before)
 	}
 }
+
+func testFindSessions(t *testing.T, open driver) {
+	s := fixture(t, open)
+	var all []core.Session
+	update(t, s, func(tx store.Tx) error {
+		for i, tenant := range []core.TenantID{"b", "a", "c"} {
+			for _, dialect := range []string{"y", "x"} {
+				for _, client := range []string{"pump-2", "pump-1", "", "\xff", "lamp/1"} {
+					x := core.Session{Key: core.SessionKey{Tenant: tenant, Dialect: dialect, ClientID: client}, Device: core.DeviceNum(i), Created: base}
+					if err := tx.InsertSession(&x); err != nil {
+						return err
+					}
+					all = append(all, x)
+				}
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(all, func(a, b core.Session) int { return a.Key.Compare(b.Key) })
+	after := []core.SessionKey{{}}
+	for _, x := range all {
+		after = append(after, x.Key)
+	}
+	after = append(after, core.SessionKey{Tenant: "b", Dialect: "x", ClientID: "none"}, core.SessionKey{Tenant: "d"})
+	view(t, s, func(r store.Reader) error {
+		for _, tenant := range []core.TenantID{"", "a", "c", "none"} {
+			for _, dialect := range []string{"", "x", "none"} {
+				for _, prefix := range []string{"", "pump", "lamp/1", "\xff", "none"} {
+					for _, device := range []core.DeviceNum{0, 2} {
+						for _, k := range after {
+							q := core.SessionQuery{Tenant: tenant, Dialect: dialect, Prefix: prefix, Device: device, After: k, Limit: 4}
+							var want []core.Session
+							for _, x := range all {
+								if q.Matches(x.Key, x.Device) && len(want) < q.Limit {
+									want = append(want, x)
+								}
+							}
+							got, err := r.FindSessions(q)
+							if err != nil {
+								return err
+							}
+							diff(t, fmt.Sprintf("%+v", q), got, want)
+						}
+					}
+				}
+			}
+		}
+		return nil
+	})
+}

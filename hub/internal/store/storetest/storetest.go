@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"records", testRecords},
 		{"records order", testRecordsOrder},
 		{"sessions", testSessions},
+		{"sessions found", testFindSessions},
 		{"subscriptions", testSubscriptions},
 		{"received", testReceived},
 		{"queue", testQueue},
