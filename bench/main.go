@@ -1,15 +1,16 @@
-// Bench compares the hub with a mosquitto on the same machine, in the same run, under the same load: QoS 1 ingest.
-// The hub checks each message against the interface and syncs it to disk before it acknowledges it; mosquitto keeps
-// nothing. See docs/performance.md for what is measured and how.
+// Bench compares the hub with a mosquitto on the same machine, in the same run, under the same load, and with the
+// yardstick where a checkout of it is named. The hub checks each message and syncs it to disk before it acknowledges it;
+// mosquitto keeps nothing. See docs/performance.md for what is measured and how.
 //
-//	bench/run                      all loads, five rounds
-//	bench/run -only 8x100 -d 3s    one load
+//	bench/run                      everything, three rounds
+//	bench/run -only 8x100 -d 3s    one scenario
 //	bench/run -json result.json    also write all numbers
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/bench/internal/machine"
-	"github.com/fairlead-iot/fairlead/bench/internal/mosquitto"
+	"github.com/fairlead-iot/fairlead/bench/internal/rival"
 	"github.com/fairlead-iot/fairlead/conformance/hubproc"
 )
 
@@ -33,6 +34,7 @@ type options struct {
 	only          string
 	dir, binary   string
 	json, profile string
+	yardstick     string
 }
 
 func main() {
@@ -44,22 +46,23 @@ func main() {
 
 func run() error {
 	var o options
-	flag.DurationVar(&o.measure, "d", 5*time.Second, "how long to measure each server in each round")
+	flag.DurationVar(&o.measure, "d", 3*time.Second, "how long to measure each server in each round")
 	flag.DurationVar(&o.warm, "warm", time.Second, "how long to warm up before")
-	flag.DurationVar(&o.quiet, "quiet", 20*time.Second, "how long to wait, before each measurement, for others to leave the machine alone")
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds; medians are printed")
+	flag.DurationVar(&o.quiet, "quiet", 10*time.Second, "how long to wait, before each measurement, for others to leave the machine alone")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are printed")
 	flag.IntVar(&o.most, "n", 20_000_000, "at most this many messages to one server in one round")
-	flag.StringVar(&o.only, "only", "", "loads to run, separated by commas: "+strings.Join(names(), ", "))
+	flag.StringVar(&o.only, "only", "", "scenarios to run, separated by commas: "+scenarioNames())
 	flag.StringVar(&o.dir, "dir", "", "folder on the disk to measure (default: a temporary folder that is not in memory)")
 	flag.StringVar(&o.binary, "hub", os.Getenv("FAIRLEAD_BIN"), "built hub (default: build one; or FAIRLEAD_BIN)")
 	flag.StringVar(&o.json, "json", "", "file for all numbers")
-	flag.StringVar(&o.profile, "profile", "", "folder for processor profiles of the hub, one for each load")
+	flag.StringVar(&o.profile, "profile", "", "folder for processor profiles of the hub, one for each scenario")
+	flag.StringVar(&o.yardstick, "yardstick", os.Getenv("FAIRLEAD_YARDSTICK"), "checkout of the yardstick (or FAIRLEAD_YARDSTICK)")
 	flag.Parse()
 	if flag.NArg() > 0 || o.rounds < 1 || o.measure <= 0 || o.most < 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	loads, err := pick(o.only)
+	list, err := pick(o.only)
 	if err != nil {
 		return err
 	}
@@ -75,14 +78,17 @@ func run() error {
 		return err
 	}
 	defer b.stop()
-	rep := &report{Machine: machine.Describe(), Mosquitto: b.mosquittoVersion, Seconds: o.measure.Seconds()}
+	rep := &report{Machine: machine.Describe(), Mosquitto: b.mosquitto.Version(), Date: time.Now().UTC(), Seconds: o.measure.Seconds()}
 	if rep.FileSystem, _, err = machine.FileSystem(dir); err != nil {
 		return err
 	}
 	fmt.Printf("%s; disk: %s; %s\n", rep.Machine, rep.FileSystem, rep.Mosquitto)
-	for _, l := range loads {
-		if err := b.measure(ctx, l, rep); err != nil {
-			return fmt.Errorf("%s: %w", l.Name, err)
+	for _, s := range list {
+		fmt.Printf("\n%s: %s\n", s.name, s.text)
+		res := &result{Name: s.name, Text: s.text, Unit: s.unit, Less: s.less}
+		rep.Results = append(rep.Results, res)
+		if err := s.run(ctx, b, res); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	rep.DatabaseBytes, rep.HubResident = size(b.hub.DataDir), machine.Resident(b.hub.PID())
@@ -138,128 +144,91 @@ func size(dir string) (n int64) {
 	return n
 }
 
-// A bench has both servers running.
+// A bench has all servers running.
 type bench struct {
 	options
-	dir              string
-	hub              *hubproc.Hub
-	devices          *devices
-	mosquitto        *mosquitto.Server
-	mosquittoVersion string
+	dir string
+	hub *hubproc.Hub
+	pki *rival.PKI
+
+	mosquitto       *rival.Mosquitto
+	mosquittoServer *rival.Server
+	yardstick       *rival.Yardstick // nil: there is none
+	yardstickServer *rival.Server
+
+	fleet    *fleet
+	subjects map[string]*subject
+	absent   map[string]string // why others cannot be measured
 }
 
 func start(ctx context.Context, o options, dir string) (_ *bench, err error) {
-	path, err := mosquitto.Path()
-	if err != nil {
+	// Thousands of connections, on both ends; set here, it holds for the servers as well.
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return nil, err
 	}
-	b := &bench{options: o, dir: dir, mosquittoVersion: mosquitto.Version(path)}
+	files.Cur = files.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return nil, err
+	}
+	b := &bench{options: o, dir: dir}
 	defer func() {
 		if err != nil {
 			b.stop()
 		}
 	}()
-	if b.options.profile != "" {
-		if b.options.profile, err = filepath.Abs(b.options.profile); err != nil {
-			return nil, err
-		}
-		if err := os.MkdirAll(b.options.profile, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	if b.binary == "" || b.options.profile != "" {
-		b.binary = filepath.Join(dir, "fairlead")
-		fmt.Println("building the hub …")
-		if err := build(ctx, b.binary, dir, b.options.profile != ""); err != nil {
-			return nil, err
-		}
-	} else if b.binary, err = filepath.Abs(b.binary); err != nil {
+	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	ports, err := hubproc.FreePorts(2)
+	if b.pki, err = rival.NewPKI(dir); err != nil {
+		return nil, err
+	}
+	if b.mosquitto, err = rival.FindMosquitto(); err != nil {
+		return nil, err
+	}
+	if b.mosquittoServer, err = b.mosquitto.Start(ctx, b.pki); err != nil {
+		return nil, err
+	}
+	b.yardstick, err = rival.BuildYardstick(ctx, o.yardstick, filepath.Join(dir, "yardstick"))
+	if err == nil {
+		b.yardstickServer, err = b.yardstick.Start(ctx, b.pki, dir)
+	}
+	if err != nil && !errors.Is(err, rival.ErrNoYardstick) {
+		return nil, err
+	}
+	if b.hub, b.fleet, err = b.startHub(ctx, filepath.Join(dir, "hub")); err != nil {
+		return nil, err
+	}
+	b.makeSubjects()
+	return b, nil
+}
+
+// startHub starts a hub on a fresh folder. It returns the hub, for others to stop, also when it is of no use.
+func (b *bench) startHub(ctx context.Context, dir string) (*hubproc.Hub, *fleet, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, nil, err
+	}
+	hub, err := hubproc.New(b.binary, dir)
 	if err != nil {
-		return nil, err
-	}
-	if b.mosquitto, err = mosquitto.Start(ctx, path, dir, fmt.Sprint(ports[0]), fmt.Sprint(ports[1])); err != nil {
-		return nil, err
-	}
-	if b.hub, err = hubproc.New(b.binary, dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if b.options.profile != "" {
-		b.hub.Env = []string{"FAIRLEAD_BENCH_PROFILE=" + b.profileFile()}
+		hub.Env = []string{"FAIRLEAD_BENCH_PROFILE=" + b.profileFile()}
 	}
-	if err := b.hub.Start(); err != nil {
-		return nil, err
+	if err := hub.Start(); err != nil {
+		return nil, nil, err
 	}
-	if err := b.hub.AwaitReady(ctx, 30*time.Second); err != nil {
-		return nil, err
+	if err := hub.AwaitReady(ctx, 30*time.Second); err != nil {
+		return hub, nil, err
 	}
-	b.devices, err = openDevices(ctx, b.hub)
-	return b, err
+	f, err := openFleet(ctx, hub)
+	return hub, f, err
 }
 
 func (b *bench) stop() {
 	if b.hub != nil {
 		_ = b.hub.Kill() // stopped in order before, unless something failed
 	}
-	if b.mosquitto != nil {
-		b.mosquitto.Stop()
-	}
-}
-
-// profiler is added to the hub's sources when its processor time is to be profiled: the product has no such door.
-const profiler = `package main
-
-import (
-	"os"
-	"os/signal"
-	"runtime/pprof"
-	"syscall"
-)
-
-func init() {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGUSR1, syscall.SIGUSR2)
-	go func() {
-		var f *os.File
-		for s := range c {
-			if f != nil {
-				pprof.StopCPUProfile()
-				f.Close()
-				f = nil
-			}
-			if s == syscall.SIGUSR1 {
-				if f, _ = os.Create(os.Getenv("FAIRLEAD_BENCH_PROFILE")); f != nil {
-					pprof.StartCPUProfile(f)
-				}
-			}
-		}
-	}()
-}
-`
-
-// build builds the hub, if wanted with the profiler laid over its sources.
-func build(ctx context.Context, out, dir string, profiled bool) error {
-	if !profiled {
-		return hubproc.Build(ctx, out)
-	}
-	root, err := hubproc.Root()
-	if err != nil {
-		return err
-	}
-	source, list := filepath.Join(dir, "profiler.go"), filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(source, []byte(profiler), 0o600); err != nil {
-		return err
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		filepath.Join(root, "cmd", "fairlead", "zz_profiler.go"): source,
-	}})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(list, overlay, 0o600); err != nil {
-		return err
-	}
-	return hubproc.Build(ctx, out, "-overlay", list)
+	b.mosquittoServer.Stop()
+	b.yardstickServer.Stop()
 }

@@ -30,14 +30,6 @@ const (
 // epoch is the beginning of this process's time; durations take less room and time than a time.Time.
 var epoch = time.Now()
 
-// A Target is where a publisher sends.
-type Target struct {
-	Addr  string
-	TLS   *tls.Config // nil: plain TCP
-	Topic string
-	Hello []byte // sent after CONNACK, with its acknowledgement: Astarte's introspection; nil: nothing
-}
-
 // A Publisher is one connection that publishes at QoS 1.
 type Publisher struct {
 	conn   net.Conn
@@ -45,6 +37,7 @@ type Publisher struct {
 	w      *bufio.Writer
 	t      template
 	window int
+	gate   *Gate  // nil: nobody listens
 	seq    uint64 // of the last message; the first one is 1
 
 	sent   []time.Duration // since epoch, by packet identifier - 1; a power of two long, and longer than the window
@@ -60,86 +53,18 @@ func Dial(ctx context.Context, t Target, window int, after uint64) (*Publisher, 
 	if window < 1 || window > MaxWindow {
 		return nil, fmt.Errorf("window %d, want 1 to %d", window, MaxWindow)
 	}
-	host, _, err := net.SplitHostPort(t.Addr)
-	if err != nil {
-		return nil, err
-	}
-	if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {
-		return nil, fmt.Errorf("%s is not on this machine", t.Addr)
-	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	var c net.Conn
-	if t.TLS != nil {
-		c, err = (&tls.Dialer{Config: t.TLS}).DialContext(ctx, "tcp", t.Addr)
-	} else {
-		c, err = (&net.Dialer{}).DialContext(ctx, "tcp", t.Addr)
-	}
+	c, frames, err := open(ctx, t, 4<<10, true)
 	if err != nil {
 		return nil, err
 	}
 	p := &Publisher{
 		conn: c, w: bufio.NewWriterSize(c, 16<<10), t: newTemplate(t.Topic), window: window, seq: after, acked: after,
-		frames: mqtt.NewFrameReader(bufio.NewReaderSize(c, 4<<10), 1<<16),
+		frames: frames,
 		acks:   make(chan int, window),
 		sent:   make([]time.Duration, 2<<bits.Len(uint(window))),
 	}
-	if err := p.hello(t); err != nil {
-		c.Close()
-		return nil, err
-	}
 	go p.read()
 	return p, nil
-}
-
-// hello opens the session.
-func (p *Publisher) hello(t Target) error {
-	_ = p.conn.SetDeadline(time.Now().Add(dialTimeout))
-	b := (&mqtt.Connect{CleanStart: true, KeepAlive: 600}).Append(nil, mqtt.V311)
-	if _, err := p.conn.Write(append(b, t.Hello...)); err != nil {
-		return err
-	}
-	f, err := p.frames.Next()
-	if err != nil {
-		return fmt.Errorf("wait for CONNACK: %w", err)
-	}
-	var ack mqtt.ConnAck
-	if err := ack.Decode(f, mqtt.V311); err != nil {
-		return err
-	}
-	if ack.Code != mqtt.ConnAckAccepted {
-		return fmt.Errorf("CONNACK with code %d", ack.Code)
-	}
-	if t.Hello != nil {
-		if err := p.expect(mqtt.TypePubRec); err != nil {
-			return err
-		}
-		if _, err := p.conn.Write((&mqtt.Ack{Type: mqtt.TypePubRel, ID: HelloID}).Append(nil, mqtt.V311)); err != nil {
-			return err
-		}
-		if err := p.expect(mqtt.TypePubComp); err != nil {
-			return err
-		}
-	}
-	return p.conn.SetDeadline(time.Time{})
-}
-
-// HelloID is the packet identifier that Target.Hello must use.
-const HelloID = 0xffff
-
-func (p *Publisher) expect(t mqtt.Type) error {
-	f, err := p.frames.Next()
-	if err != nil {
-		return fmt.Errorf("wait for %v: %w", t, err)
-	}
-	var ack mqtt.Ack
-	if err := ack.Decode(f, mqtt.V311); err != nil {
-		return err
-	}
-	if ack.Type != t || ack.ID != HelloID {
-		return fmt.Errorf("got %v %d, want %v %d", ack.Type, ack.ID, t, HelloID)
-	}
-	return nil
 }
 
 // packetID returns the identifier of message seq, which is not 0, and not that of any other message in the window.
@@ -185,7 +110,13 @@ func (p *Publisher) run(ctx context.Context, until time.Time, most int) (acked i
 	stuck := time.NewTimer(patience)
 	defer stuck.Stop()
 	for time.Now().Before(until) && sent < most && ctx.Err() == nil {
-		for sent < most && sent-acked < p.window {
+		room := min(p.window-(sent-acked), most-sent)
+		if p.gate != nil && room > 0 {
+			if err := p.gate.enter(ctx, room); err != nil {
+				return acked, err
+			}
+		}
+		for range room {
 			p.seq++
 			id := p.packetID(p.seq)
 			p.sent[id-1] = time.Since(epoch)
@@ -249,8 +180,7 @@ func (p *Publisher) Suite() string {
 
 // Close ends the connection in order.
 func (p *Publisher) Close() {
-	_, _ = p.conn.Write((&mqtt.Disconnect{}).Append(nil, mqtt.V311))
-	_ = p.conn.Close()
+	bye(p.conn)
 	for range p.acks { // until the reader is gone
 	}
 }
@@ -263,37 +193,49 @@ type Result struct {
 	Latency  hist.H // from handing a message to the socket's buffer to reading its PUBACK
 }
 
-// Run has all publishers publish at once, first for warm without and then for d with measuring; at most most messages
-// in all. begin and end are called around what is measured.
-func Run(ctx context.Context, pubs []*Publisher, warm, d time.Duration, most int, begin, end func()) (*Result, error) {
-	r := &Result{Acked: make([]uint64, len(pubs))}
-	share := most / len(pubs)
-	if _, err := phase(ctx, pubs, r, warm, share/2); err != nil {
+// A Plan says how to run.
+type Plan struct {
+	Pubs       []*Publisher
+	Gate       *Gate         // of the subscribers, which hear all publishers; nil: there are none
+	Warm       time.Duration // without measuring
+	D          time.Duration // with measuring
+	Most       int           // messages in all
+	Begin, End func()        // called around what is measured
+}
+
+// Run has all publishers publish at once. A phase ends when all is acknowledged and has come to all subscribers.
+func Run(ctx context.Context, p Plan) (*Result, error) {
+	r := &Result{Acked: make([]uint64, len(p.Pubs))}
+	share := p.Most / len(p.Pubs)
+	for _, pub := range p.Pubs {
+		pub.gate = p.Gate
+	}
+	if _, err := phase(ctx, p, r, p.Warm, share/2); err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)
 	}
-	for _, p := range pubs {
-		p.reset.Store(true)
+	for _, pub := range p.Pubs {
+		pub.reset.Store(true)
 	}
-	begin()
+	p.Begin()
 	start := time.Now()
-	n, err := phase(ctx, pubs, r, d, share/2)
+	n, err := phase(ctx, p, r, p.D, share/2)
 	r.Elapsed, r.Messages = time.Since(start), n
-	end()
+	p.End()
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range pubs {
-		r.Latency.Merge(&p.lat) // the reader rests, all is acknowledged; take has synchronized with it
+	for _, pub := range p.Pubs {
+		r.Latency.Merge(&pub.lat) // the reader rests, all is acknowledged; take has synchronized with it
 	}
 	return r, nil
 }
 
-func phase(ctx context.Context, pubs []*Publisher, r *Result, d time.Duration, most int) (uint64, error) {
+func phase(ctx context.Context, p Plan, r *Result, d time.Duration, most int) (uint64, error) {
 	var wg sync.WaitGroup
-	errs, counts := make([]error, len(pubs)), make([]int, len(pubs))
+	errs, counts := make([]error, len(p.Pubs)), make([]int, len(p.Pubs))
 	until := time.Now().Add(d)
-	for i, p := range pubs {
-		wg.Go(func() { counts[i], errs[i] = p.run(ctx, until, most) })
+	for i, pub := range p.Pubs {
+		wg.Go(func() { counts[i], errs[i] = pub.run(ctx, until, most) })
 	}
 	wg.Wait()
 	var n uint64
@@ -301,5 +243,9 @@ func phase(ctx context.Context, pubs []*Publisher, r *Result, d time.Duration, m
 		n += uint64(c)
 		r.Acked[i] += uint64(c)
 	}
-	return n, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err == nil && p.Gate != nil {
+		err = p.Gate.drained(ctx)
+	}
+	return n, err
 }

@@ -95,6 +95,10 @@ func serve(t *testing.T, answer func(id uint16) []uint16) string {
 	return l.Addr().String()
 }
 
+func plan(warm, d time.Duration, most int, pubs ...*Publisher) Plan {
+	return Plan{Pubs: pubs, Warm: warm, D: d, Most: most, Begin: func() {}, End: func() {}}
+}
+
 func TestRunCountsWhatIsAcknowledged(t *testing.T) {
 	addr := serve(t, func(id uint16) []uint16 { return []uint16{id} })
 	var pubs []*Publisher
@@ -106,7 +110,7 @@ func TestRunCountsWhatIsAcknowledged(t *testing.T) {
 		defer p.Close()
 		pubs = append(pubs, p)
 	}
-	r, err := Run(t.Context(), pubs, 20*time.Millisecond, time.Hour, 60_000, func() {}, func() {})
+	r, err := Run(t.Context(), plan(20*time.Millisecond, time.Hour, 60_000, pubs...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +146,7 @@ func TestRunNoticesWrongAcknowledgements(t *testing.T) {
 			defer p.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
-			if _, err := Run(ctx, []*Publisher{p}, 0, time.Minute, 1000, func() {}, func() {}); err == nil {
+			if _, err := Run(ctx, plan(0, time.Minute, 1000, p)); err == nil {
 				t.Error("no error")
 			}
 		})

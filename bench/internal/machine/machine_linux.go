@@ -153,21 +153,49 @@ func Free(dir string) int64 {
 // Settle writes out what is dirty, so that one measurement does not pay for the one before.
 func Settle() { syscall.Sync() }
 
-// SyncRate appends 256 bytes to a file of its own in dir and syncs it, again and again, and returns how often per
-// second that can be done: no server that syncs each message on its own can be faster for a client that waits.
-func SyncRate(dir string, d time.Duration) (float64, error) {
+// Syncs are how often per second a disk alone makes 256 bytes durable, one after the other: no server that syncs each
+// message on its own can be faster for a client that waits. Both use fdatasync.
+type Syncs struct {
+	Growing float64 `json:"growing"`  // bytes are appended to a file: its new length is synced, too
+	InPlace float64 `json:"in_place"` // bytes overwrite those of a file that is long enough, as SQLite's log does
+}
+
+// inPlace is the size of the file that is overwritten again and again.
+const inPlace = 16 << 20
+
+// MeasureSync measures the disk that holds dir, with a file of its own, each way for d.
+func MeasureSync(dir string, d time.Duration) (s Syncs, err error) {
 	f, err := os.Create(filepath.Join(dir, "sync.tmp"))
 	if err != nil {
-		return 0, err
+		return s, err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
+	if s.Growing, err = syncRate(f, 1<<62, d); err != nil {
+		return s, err
+	}
+	if _, err := f.WriteAt(make([]byte, inPlace), 0); err != nil {
+		return s, err
+	}
+	if err := f.Sync(); err != nil {
+		return s, err
+	}
+	s.InPlace, err = syncRate(f, inPlace, d)
+	return s, err
+}
+
+// syncRate writes from the beginning of the file on, again when it has come to limit.
+func syncRate(f *os.File, limit int64, d time.Duration) (float64, error) {
 	row := make([]byte, 256)
-	n, start := 0, time.Now()
+	n, at, start := 0, int64(0), time.Now()
 	for time.Since(start) < d {
-		if _, err := f.Write(row); err != nil {
+		if at+int64(len(row)) > limit {
+			at = 0
+		}
+		if _, err := f.WriteAt(row, at); err != nil {
 			return 0, err
 		}
+		at += int64(len(row))
 		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 			return 0, err
 		}

@@ -3,16 +3,22 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/bench/internal/load"
 	"github.com/fairlead-iot/fairlead/conformance/astarteapi"
 	"github.com/fairlead-iot/fairlead/conformance/hubproc"
+	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 )
@@ -28,23 +34,15 @@ const (
 	registering = 8
 )
 
-// devices are the hub's devices, made as they are needed.
-type devices struct {
+// A fleet is the Astarte devices of a hub, made as they are needed.
+type fleet struct {
 	realm *astarteapi.Realm
 	addr  string
-	list  []*device
+	list  []*client
+	api   *admin.Client // of the same hub
 }
 
-// A device knows what it was acknowledged, over all runs.
-type device struct {
-	*astarteapi.Credentials
-	topic string
-	hello []byte
-	seq   uint64 // of the last message
-	msgs  int64  // that the hub has to have counted, introspections included
-}
-
-func openDevices(ctx context.Context, hub *hubproc.Hub) (*devices, error) {
+func openFleet(ctx context.Context, hub *hubproc.Hub) (*fleet, error) {
 	vars, err := hub.Variables(ctx, "astarte")
 	if err != nil {
 		return nil, err
@@ -53,68 +51,88 @@ func openDevices(ctx context.Context, hub *hubproc.Hub) (*devices, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &devices{realm: realm, addr: hub.MQTT()}, realm.Install(ctx, json.RawMessage(definition))
+	roots, err := os.ReadFile(vars["FAIRLEAD_CA"])
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
+	api := &admin.Client{URL: vars["FAIRLEAD_URL"], Token: vars["FAIRLEAD_TOKEN"], HTTP: &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: time.Minute,
+	}}
+	return &fleet{realm: realm, addr: hub.MQTT(), api: api}, realm.Install(ctx, json.RawMessage(definition))
 }
 
 // first returns the first n devices.
-func (d *devices) first(ctx context.Context, n int) ([]*device, error) {
-	if missing := n - len(d.list); missing > 0 {
-		fresh, errs := make([]*device, missing), make([]error, missing)
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, registering)
-		for i := range fresh {
-			slots <- struct{}{}
-			wg.Go(func() {
-				fresh[i], errs[i] = d.register(ctx)
-				<-slots
-			})
-		}
-		wg.Wait()
-		if err := errors.Join(errs...); err != nil {
+func (f *fleet) first(ctx context.Context, n int) ([]*client, error) {
+	if missing := n - len(f.list); missing > 0 {
+		fresh := make([]*client, missing)
+		err := parallel(missing, registering, func(i int) (err error) {
+			fresh[i], err = f.register(ctx)
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("register devices: %w", err)
 		}
-		d.list = append(d.list, fresh...)
+		f.list = append(f.list, fresh...)
 	}
-	return d.list[:n], nil
+	return f.list[:n], nil
 }
 
-func (d *devices) register(ctx context.Context) (*device, error) {
+// parallel calls do for 0 to n-1, some at the same time, and returns the first errors; then it begins nothing more.
+func parallel(n, most int, do func(int) error) error {
+	errs := make([]error, most)
+	var next atomic.Int64
+	var failed atomic.Bool
+	var wg sync.WaitGroup
+	for w := range most {
+		wg.Go(func() {
+			for !failed.Load() {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if errs[w] = do(i); errs[w] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// name registers a device that never connects, or not yet.
+func (f *fleet) name(ctx context.Context) (id, secret string, err error) {
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	id := astartewire.DeviceIDFromBytes(raw)
-	secret, err := d.realm.Register(ctx, id)
+	id = astartewire.DeviceIDFromBytes(raw)
+	secret, err = f.realm.Register(ctx, id)
+	return id, secret, err
+}
+
+func (f *fleet) register(ctx context.Context) (*client, error) {
+	id, secret, err := f.name(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cred, err := d.realm.Obtain(ctx, id, secret)
+	cred, err := f.realm.Obtain(ctx, id, secret)
 	if err != nil {
 		return nil, err
 	}
-	base := d.realm.Name + "/" + id
+	base := f.realm.Name + "/" + id
 	declared := astartewire.AppendIntrospection(nil, map[string]astartewire.InterfaceVersion{interfaceName: {Major: 1}})
 	hello := mqtt.Publish{QoS: 2, ID: load.HelloID, Topic: []byte(base), Payload: declared}
-	return &device{
-		Credentials: cred, topic: base + "/" + interfaceName + path,
-		hello: hello.Append(nil, mqtt.V311),
-	}, nil
-}
-
-// target is where a device publishes.
-func (d *devices) target(dev *device) load.Target {
-	return load.Target{Addr: d.addr, TLS: dev.TLS, Topic: dev.topic, Hello: dev.hello}
-}
-
-// ran notes what a run has brought.
-func (dev *device) ran(p *load.Publisher, acked uint64) {
-	dev.seq = p.Seq()
-	dev.msgs += int64(acked) + 1 // and the introspection
+	return &client{id: id, Target: load.Target{
+		Addr: f.addr, TLS: cred.TLS, Topic: base + "/" + interfaceName + path, Hello: hello.Append(nil, mqtt.V311),
+	}}, nil
 }
 
 // verify reads back what the hub has: the number of messages of each device, and of one of them all that it was
 // acknowledged since a time, one by one. A hub that acknowledges what it does not keep does not win.
-func (d *devices) verify(ctx context.Context, devs []*device, whole int, after uint64, since time.Time) error {
-	for i, dev := range devs {
-		got, err := d.realm.Device(ctx, dev.ID)
+func (f *fleet) verify(ctx context.Context, r readBack) error {
+	for i, dev := range r.clients {
+		got, err := f.realm.Device(ctx, dev.id)
 		if err != nil {
 			return fmt.Errorf("read back: %w", err)
 		}
@@ -122,14 +140,14 @@ func (d *devices) verify(ctx context.Context, devs []*device, whole int, after u
 			return fmt.Errorf("device %d: the hub has counted %d messages, and acknowledged %d", i, got.TotalMsgs, dev.msgs)
 		}
 	}
-	return d.verifyAll(ctx, devs[whole], after, since)
+	return f.verifyAll(ctx, r.clients[r.whole], r.after, r.since)
 }
 
 // verifyAll reads the messages of one device with numbers above after.
-func (d *devices) verifyAll(ctx context.Context, dev *device, after uint64, since time.Time) error {
+func (f *fleet) verifyAll(ctx context.Context, dev *client, after uint64, since time.Time) error {
 	next := after + 1
 	for next <= dev.seq {
-		samples, err := d.realm.Samples(ctx, dev.ID, interfaceName, path, since, page)
+		samples, err := f.realm.Samples(ctx, dev.id, interfaceName, path, since, page)
 		if err != nil {
 			return fmt.Errorf("read back: %w", err)
 		}

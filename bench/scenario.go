@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/bench/internal/machine"
+)
+
+// A scenario is one thing that is measured of several subjects.
+type scenario struct {
+	name, text string
+	unit       string // of what is measured
+	less       bool   // the less, the better
+	run        func(ctx context.Context, b *bench, res *result) error
+}
+
+// scenarios in the order in which they run.
+func scenarios() []scenario {
+	list := make([]scenario, 0, 12)
+	for _, k := range ingests {
+		list = append(list, scenario{name: k.name, text: k.text, unit: k.unit, run: func(ctx context.Context, b *bench, res *result) error {
+			return b.interleave(ctx, res, k.subjects, b.rounds, func(ctx context.Context, s *subject) (*runResult, error) {
+				return b.ingest(ctx, k, s)
+			})
+		}})
+	}
+	return append(list,
+		scenario{name: "storm", text: "Connecting: 16 workers connect, wait for CONNACK and leave; mutual TLS, nothing resumed", unit: "connects/s", run: runStorm},
+		scenario{name: "idle", text: "Memory of an idle connection: growth of the process by 2,000 of them", unit: "KiB each", less: true, run: runIdle},
+		scenario{name: "growth", text: "8 publishers, window 100, with 100,000 devices registered and 10 million samples stored", unit: "msgs/s", run: runGrowth},
+	)
+}
+
+func scenarioNames() string {
+	var names []string
+	for _, s := range scenarios() {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func pick(only string) ([]scenario, error) {
+	all := scenarios()
+	if only == "" {
+		return all, nil
+	}
+	var list []scenario
+	for name := range strings.SplitSeq(only, ",") {
+		found := false
+		for _, s := range all {
+			if s.name == name {
+				list, found = append(list, s), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("no scenario %q; there are %s", name, scenarioNames())
+		}
+	}
+	return list, nil
+}
+
+// interleave measures subjects in rounds, in turn within each: a noisy minute of the machine hits all of them.
+func (b *bench) interleave(ctx context.Context, res *result, names []string, rounds int,
+	once func(context.Context, *subject) (*runResult, error),
+) error {
+	var there []*subject
+	for _, name := range names {
+		if s := b.subjects[name]; s != nil {
+			there = append(there, s)
+		} else {
+			res.NotRun = append(res.NotRun, notRun{name, b.absent[name]})
+			fmt.Printf("           %-24s NOT RUN: %s\n", name, b.absent[name])
+		}
+	}
+	for round := range rounds {
+		sync, err := machine.MeasureSync(b.dir, time.Second/2)
+		if err != nil {
+			return err
+		}
+		res.Syncs = append(res.Syncs, sync)
+		for i := range there {
+			s := there[i]
+			if round%2 == 1 { // and in turn who comes first
+				s = there[len(there)-1-i]
+			}
+			if err := b.settle(ctx); err != nil {
+				return err
+			}
+			r, err := once(ctx, s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			r.Round, r.Server, r.Rival = round+1, s.name, s.rival
+			res.Runs = append(res.Runs, r)
+			fmt.Printf("  round %d  %-24s %s\n", r.Round, s.name, r.line(res.Unit))
+		}
+	}
+	return nil
+}
+
+// settle waits until the machine is as quiet as it gets.
+func (b *bench) settle(ctx context.Context) error {
+	if free := machine.Free(b.dir); free < 4<<30 {
+		return fmt.Errorf("only %d MiB are free on the disk", free>>20)
+	}
+	machine.Settle()
+	if b.quiet > 0 {
+		machine.AwaitIdle(ctx, b.quiet)
+	}
+	return ctx.Err()
+}
