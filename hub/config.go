@@ -38,7 +38,15 @@ type Config struct {
 	Listen netip.Addr
 	// MQTTPort is the port for MQTT over TLS. 0 is 8883, [AnyPort] any free one.
 	MQTTPort int
-	// HTTPSPort is the port for all REST APIs. 0 is 443 where that can be had, else 8443; [AnyPort] any free one.
+	// MQTTPlainPort is a port for MQTT without TLS: plain MQTT devices only, whose passwords and data anybody on the way can
+	// read. 0 is no such port, [AnyPort] any free one.
+	MQTTPlainPort int
+	// MQTTPlainListen is the address for MQTTPlainPort. The zero value is 127.0.0.1, whatever Listen is.
+	MQTTPlainListen netip.Addr
+	// MQTTAnonymous lets clients of MQTTPlainPort in without a user name, to all topics of the default tenant. The port has
+	// to be on a loopback address.
+	MQTTAnonymous bool
+	// HTTPSPort is the port for all REST APIs, for MQTT over WebSocket and, by ALPN, MQTT. 0 is 443 where that can be had, else 8443; [AnyPort] any free one.
 	HTTPSPort int
 	// Listeners are sockets to use instead of opening some; see [InheritedListeners]. The hub closes them.
 	Listeners Listeners `config:"-"`
@@ -60,6 +68,9 @@ type Config struct {
 
 	// Retention says how long data is kept.
 	Retention Retention
+
+	// Limits bound what clients can take of the hub.
+	Limits Limits
 
 	// StopGrace is how long an orderly stop goes on answering HTTP after MQTT is closed. 0 is DefaultStopGrace,
 	// negative is no time. Device programs on the official Astarte SDK ask Pairing right after they lose their
@@ -107,10 +118,12 @@ func badField(field, format string, args ...any) error {
 // Listeners are listening TCP sockets. A nil one is opened by the hub.
 type Listeners struct {
 	MQTT, HTTPS net.Listener
+	MQTTPlain   net.Listener // nil, and Config.MQTTPlainPort 0: no such port
 }
 
 // InheritedListeners takes over the sockets that a service manager has opened for this process (systemd's socket units
-// and what else follows sd_listen_fds), named "mqtt" and "https", or without names in this order. Such sockets outlive the
+// and what else follows sd_listen_fds), named "mqtt", "https" and "mqtt-plain", or two
+// without names, for the first two in this order. Such sockets outlive the
 // process, so that clients wait during a restart instead of being refused. It can be called once, and removes the
 // protocol's variables from the environment. What was not inherited is nil.
 func InheritedListeners() (Listeners, error) {
@@ -118,7 +131,7 @@ func InheritedListeners() (Listeners, error) {
 	if err != nil {
 		return Listeners{}, err
 	}
-	return Listeners{MQTT: ls[listen.MQTT], HTTPS: ls[listen.HTTPS]}, nil
+	return Listeners{MQTT: ls[listen.MQTT], HTTPS: ls[listen.HTTPS], MQTTPlain: ls[listen.MQTTPlain]}, nil
 }
 
 // A PortError says that a port could not be had, and tells whether it is in use or forbidden.
@@ -142,7 +155,7 @@ func (cfg Config) WithDefaults() (Config, error) {
 	for _, p := range []struct {
 		name string
 		port int
-	}{{"MQTTPort", cfg.MQTTPort}, {"HTTPSPort", cfg.HTTPSPort}} {
+	}{{"MQTTPort", cfg.MQTTPort}, {"HTTPSPort", cfg.HTTPSPort}, {"MQTTPlainPort", cfg.MQTTPlainPort}} {
 		if p.port < AnyPort || p.port > 65535 {
 			errs = append(errs, badField(p.name, "is %d: want 1 to 65535", p.port))
 		}
@@ -150,6 +163,8 @@ func (cfg Config) WithDefaults() (Config, error) {
 	if cfg.MQTTPort > 0 && cfg.MQTTPort == cfg.HTTPSPort {
 		errs = append(errs, badField("HTTPSPort", "is %d, as MQTTPort is", cfg.HTTPSPort))
 	}
+	errs = append(errs, cfg.checkPlain()...)
+	errs = append(errs, cfg.Limits.check()...)
 	if cfg.CertificateFile != "" && cfg.KeyFile == "" {
 		errs = append(errs, badField("CertificateFile", "is of no use without KeyFile"))
 	}
@@ -159,6 +174,9 @@ func (cfg Config) WithDefaults() (Config, error) {
 	cfg.Retention = cfg.Retention.withDefaults()
 	if cfg.MQTTPort == 0 {
 		cfg.MQTTPort = DefaultMQTTPort
+	}
+	if !cfg.MQTTPlainListen.IsValid() && cfg.MQTTPlainPort != 0 {
+		cfg.MQTTPlainListen = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if cfg.StopGrace == 0 {
 		cfg.StopGrace = DefaultStopGrace
@@ -170,6 +188,31 @@ func (cfg Config) WithDefaults() (Config, error) {
 		return cfg, fmt.Errorf("configure hub: %w", err)
 	}
 	return cfg, nil
+}
+
+// checkPlain checks what concerns the port without TLS.
+func (cfg Config) checkPlain() (errs []error) {
+	open := cfg.MQTTPlainPort != 0 || cfg.Listeners.MQTTPlain != nil
+	at := cfg.MQTTPlainListen
+	if l := cfg.Listeners.MQTTPlain; l != nil {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			at = a.AddrPort().Addr().Unmap()
+		}
+	}
+	if cfg.MQTTPlainPort > 0 && (cfg.MQTTPlainPort == cfg.MQTTPort || cfg.MQTTPlainPort == cfg.HTTPSPort) {
+		errs = append(errs, badField("MQTTPlainPort", "is %d, as MQTTPort or HTTPSPort is", cfg.MQTTPlainPort))
+	}
+	if cfg.MQTTPlainListen.IsValid() && !open {
+		errs = append(errs, badField("MQTTPlainListen", "is of no use without MQTTPlainPort"))
+	}
+	switch {
+	case !cfg.MQTTAnonymous:
+	case !open:
+		errs = append(errs, badField("MQTTAnonymous", "is of no use without MQTTPlainPort"))
+	case at.IsValid() && !at.IsLoopback():
+		errs = append(errs, badField("MQTTAnonymous", "would let everybody in who reaches %s: it is possible on a loopback address only", at))
+	}
+	return errs
 }
 
 func (r Retention) withDefaults() Retention {

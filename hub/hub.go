@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,9 +96,13 @@ func (h *Hub) prepare(ctx context.Context, p *parts) error {
 		Started: time.Now().UTC(),
 		URL:     p.url(),
 		MQTT:    "mqtts://" + p.mqttAddress(),
+		MQTTWeb: "wss://" + strings.TrimPrefix(p.url(), "https://") + barePath,
 		Local:   listen.Local(p.https),
 		CA:      h.trusted(p),
 		DataDir: p.dir.Path(),
+	}
+	if p.plain != nil {
+		h.state.MQTTPlain = "mqtt://" + p.plainAddress()
 	}
 	if h.cfg.Development {
 		var err error
@@ -117,8 +122,8 @@ func (h *Hub) serve(ctx context.Context, p *parts) error {
 	mqttCtx, stopMQTT := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopMQTT()
 	mqttDone, webDone := make(chan error, 1), make(chan error, 1)
-	go func() { mqttDone <- p.broker.Serve(mqttCtx, p.mqtt, p.mqttTLS()) }()
-	go func() { webDone <- web.ServeTLS(p.https, "", "") }()
+	go func() { mqttDone <- p.serveMQTT(mqttCtx) }()
+	go func() { webDone <- p.serveHTTPS(ctx, web) }()
 
 	close(h.ready)
 	log.Info("ready", "url", h.state.URL, "mqtt", h.state.MQTT, "version", h.state.Version, "pid", h.state.PID)

@@ -46,13 +46,16 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 
 		{Name: "mqtt_connections", Help: "Open MQTT connections that have signed in.", Kind: gauge, Read: number(&mqtt.Connections)},
 		{Name: "mqtt_sessions", Help: "MQTT sessions, connected or not.", Kind: gauge, Read: number(&mqtt.Sessions)},
-		{Name: "mqtt_connections_accepted_total", Help: "Connections to the MQTT port.", Kind: counter, Read: number(&mqtt.Accepted)},
-		{Name: "mqtt_connections_refused_total", Help: "Connections to the MQTT port that did not sign in.", Kind: counter, Read: number(&mqtt.Refused)},
+		{Name: "mqtt_connections_accepted_total", Help: "MQTT connections, on all ports.", Kind: counter, Read: number(&mqtt.Accepted)},
+		{Name: "mqtt_connections_refused_total", Help: "MQTT connections, on all ports, that did not sign in.", Kind: counter, Read: number(&mqtt.Refused)},
 		{Name: "mqtt_messages_received_total", Help: "Messages from MQTT clients.", Kind: counter, Read: number(&mqtt.MessagesIn)},
 		{Name: "mqtt_messages_sent_total", Help: "Messages to MQTT clients.", Kind: counter, Read: number(&mqtt.MessagesOut)},
 		{Name: "mqtt_messages_dropped_total", Help: "Messages that a full queue or a slow client lost.", Kind: counter, Read: number(&mqtt.Dropped)},
 		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
 		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
+
+		{Name: "mqtt_connections_pending", Help: "Open MQTT connections that have not signed in yet.", Kind: gauge, Read: func() (float64, bool) { return float64(p.pending.Open()), true }},
+		{Name: "https_connections", Help: "Open connections to the HTTPS port, without those that are MQTT.", Kind: gauge, Read: func() (float64, bool) { return float64(p.webGate.Open()), true }},
 
 		{Name: "commits_total", Help: "Transactions on disk.", Kind: counter, Read: number(&commits.Commits)},
 		{Name: "commit_batches_total", Help: "Batches in them: how many shared the cost of a sync.", Kind: counter, Read: number(&commits.Batches)},
@@ -66,6 +69,18 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 		{Name: "api_sign_ins_failed_total", Help: "Requests to the admin API with an unknown token.", Kind: counter, Read: number(&stats.SignInsFailed)},
 		{Name: "api_sign_ins_limited_total", Help: "Requests refused because too many with unknown tokens had come from their address.", Kind: counter, Read: number(&stats.SignInsLimited)},
 		{Name: "api_event_streams", Help: "Open event streams.", Kind: gauge, Read: number(&stats.Streams)},
+	}
+	for limit, read := range map[string]func() int64{ // by the names that the limits have in the configuration
+		"mqtt_connections":         mqtt.Full.Load,
+		"mqtt_pending":             p.pending.Full,
+		"mqtt_pending_per_address": p.pending.Crowded,
+		"https_connections":        p.webGate.Full,
+		"https_per_address":        p.webGate.Crowded,
+	} {
+		list = append(list, metrics.Metric{
+			Name: "connections_limited_total", Help: "Connections closed because a limit was reached.", Kind: counter,
+			Label: "limit", Value: limit, Read: func() (float64, bool) { return float64(read()), true },
+		})
 	}
 	for _, r := range refusal.Reasons {
 		list = append(list, metrics.Metric{

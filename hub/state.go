@@ -27,9 +27,12 @@ type State struct {
 	Started time.Time `json:"started"`
 	URL     string    `json:"url"`      // of all HTTP APIs: "https://localhost:8443"
 	MQTT    string    `json:"mqtt"`     // of the broker: "mqtts://localhost:8883"
-	Local   string    `json:"local"`    // address and port of the HTTP APIs for programs on this machine
-	CA      string    `json:"ca"`       // file with what clients have to trust, absolute: the root, or Config.CertificateFile
-	DataDir string    `json:"data_dir"` // absolute
+	MQTTWeb string    `json:"mqtt_web"` // the same over WebSocket: "wss://localhost:8443/mqtt"
+	// MQTTPlain is where it is reached without TLS: "mqtt://127.0.0.1:1883"; "" if nowhere.
+	MQTTPlain string `json:"mqtt_plain,omitempty"`
+	Local     string `json:"local"`    // address and port of the HTTP APIs for programs on this machine
+	CA        string `json:"ca"`       // file with what clients have to trust, absolute: the root, or Config.CertificateFile
+	DataDir   string `json:"data_dir"` // absolute
 	// Platforms holds, for each platform that development credentials were made for, the environment variables for
 	// its official SDK.
 	Platforms map[string]map[string]string `json:"platforms,omitempty"`

@@ -17,35 +17,16 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
-// Limits of HTTP requests, whatever the dialect. Official SDKs wait 30 s for an answer.
+// Limits of HTTP requests, whatever the dialect; see also [Limits]. Official SDKs wait 30 s for an answer.
 const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = time.Minute
-	writeTimeout      = 5 * time.Minute // long queries on slow lines
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-	maxBodyBytes      = 16 << 20
+	readTimeout  = time.Minute
+	writeTimeout = 5 * time.Minute // long queries on slow lines
+	idleTimeout  = 2 * time.Minute
+	maxBodyBytes = 16 << 20
 )
 
 // getCertificate is the field of that name in tls.Config.
 type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-
-// mqttTLS is the TLS side of the MQTT port. A client certificate is requested and not required, because some dialects
-// sign in otherwise, and the dialects check whose it is. But one that none of them could accept ends the handshake
-// here, as it does at the platforms' own brokers.
-func (p *parts) mqttTLS() *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: p.certificate,
-		ClientAuth:     tls.RequestClientCert,
-		VerifyConnection: func(cs tls.ConnectionState) error { // called for resumed sessions too
-			if len(cs.PeerCertificates) == 0 {
-				return nil
-			}
-			return p.ca.Verify(cs.PeerCertificates[0])
-		},
-	}
-}
 
 // httpServer is the one server for the APIs of the hub and of all dialects.
 func (h *Hub) httpServer(p *parts) *http.Server {
@@ -67,13 +48,13 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 	})
 	log := h.cfg.Logger.With("server", "https")
 	web := &http.Server{
-		Handler:           survive(log, http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes)),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate},
-		ReadHeaderTimeout: readHeaderTimeout,
+		Handler:           survive(log, h.webSockets(p, http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes))),
+		TLSConfig:         p.httpsTLS(), // the handshakes are the front's; this says that HTTP/2 was negotiated there
+		ReadHeaderTimeout: p.limits.HeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    p.limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
 	}
 	web.RegisterOnShutdown(own.Stop)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -39,7 +40,12 @@ type parts struct {
 	dir         *datadir.Dir
 	ca          *ca.CA
 	certificate getCertificate
+	limits      Limits
 	mqtt, https net.Listener
+	plain       net.Listener // nil: no such port
+	pending     *listen.Gate // of MQTT connections that have not signed in
+	webGate     *listen.Gate // of the HTTPS port
+	front       *listen.Front
 	store       store.Store
 	committer   *commit.Committer
 	refusals    *refusal.Log
@@ -61,9 +67,9 @@ func (p *parts) close() error {
 
 // open takes the data folder and the ports and puts the parts together. Nothing runs yet.
 func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
-	p := &parts{host: h.cfg.host()}
+	p := &parts{host: h.cfg.host(), limits: h.limits()}
 	// Inherited sockets are ours from the beginning, also when the start fails.
-	for _, l := range []net.Listener{h.cfg.Listeners.MQTT, h.cfg.Listeners.HTTPS} {
+	for _, l := range []net.Listener{h.cfg.Listeners.MQTT, h.cfg.Listeners.MQTTPlain, h.cfg.Listeners.HTTPS} {
 		if l != nil {
 			p.closers = append(p.closers, closeListener(l))
 		}
@@ -134,20 +140,26 @@ func (h *Hub) openAuthority(p *parts) error {
 
 // openPorts opens the listening sockets that were not inherited.
 func (h *Hub) openPorts(p *parts) error {
+	var plain []int
+	if h.cfg.MQTTPlainPort != 0 {
+		plain = ports(h.cfg.MQTTPlainPort)
+	}
 	for _, s := range []struct {
 		use   string
 		from  net.Listener
 		to    *net.Listener
+		addr  netip.Addr
 		ports []int
 	}{
-		{"MQTT", h.cfg.Listeners.MQTT, &p.mqtt, ports(h.cfg.MQTTPort, DefaultMQTTPort)},
-		{"HTTPS", h.cfg.Listeners.HTTPS, &p.https, ports(h.cfg.HTTPSPort, DefaultHTTPSPort, UnprivilegedHTTPSPort)},
+		{"MQTT", h.cfg.Listeners.MQTT, &p.mqtt, h.cfg.Listen, ports(h.cfg.MQTTPort, DefaultMQTTPort)},
+		{"MQTT without TLS", h.cfg.Listeners.MQTTPlain, &p.plain, h.cfg.MQTTPlainListen, plain},
+		{"HTTPS", h.cfg.Listeners.HTTPS, &p.https, h.cfg.Listen, ports(h.cfg.HTTPSPort, DefaultHTTPSPort, UnprivilegedHTTPSPort)},
 	} {
-		if s.from != nil {
+		if s.from != nil || len(s.ports) == 0 {
 			*s.to = s.from
 			continue
 		}
-		l, skipped, err := listen.TCP(s.use, h.cfg.Listen.String(), s.ports...)
+		l, skipped, err := listen.TCP(s.use, s.addr.String(), s.ports...)
 		if err != nil {
 			return err
 		}
@@ -188,7 +200,12 @@ func (h *Hub) assemble(p *parts) {
 	})
 	p.hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
-	p.broker = broker.New(broker.Config{Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add})
+	p.pending = listen.NewGate(p.limits.MQTTPending, p.limits.MQTTPendingPerAddress)
+	h.openFront(p)
+	p.broker = broker.New(broker.Config{
+		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
+		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, MaxConnections: p.limits.MQTTConnections,
+	})
 	// Each dialect is a line here.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{
@@ -200,6 +217,7 @@ func (h *Hub) assemble(p *parts) {
 		mqtt.New(mqtt.Config{
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
 			DefaultTenant: h.defaultTenant(), Hasher: p.hasher,
+			Anonymous: h.cfg.MQTTAnonymous,
 		}),
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))
@@ -276,6 +294,14 @@ func (p *parts) url() string {
 }
 
 func (p *parts) mqttAddress() string { return p.at(p.host, p.mqtt) }
+
+// plainAddress is where the port without TLS is reached: usually on this machine only, whatever its name is.
+func (p *parts) plainAddress() string {
+	if a, ok := p.plain.Addr().(*net.TCPAddr); ok && !a.IP.IsUnspecified() {
+		return a.String()
+	}
+	return p.at(p.host, p.plain)
+}
 
 // at returns host and port of a listener, the port always explicit; without a host it is the one that clients are told.
 func (p *parts) at(host string, l net.Listener) string {

@@ -15,6 +15,8 @@ import (
 // guide is what `fairlead up` prints: where to look, and how to point an official SDK here.
 type guide struct {
 	Version, URL, MQTT string
+	MQTTWeb, MQTTPlain string            // over WebSocket; without TLS, "" if nowhere
+	Anonymous          bool              // MQTTPlain needs no user name
 	DataDir            string            // absolute
 	Fallback           bool              // HTTPS is not on the port that clients expect
 	CA                 string            // file of the root certificate, for a shell
@@ -38,6 +40,7 @@ var guideTemplate = template.Must(template.New("guide").Parse(guideText))
 func newGuide(s hub.State, f upFlags) guide {
 	g := guide{
 		Version: s.Version, URL: s.URL, MQTT: s.MQTT,
+		MQTTWeb: s.MQTTWeb, MQTTPlain: s.MQTTPlain, Anonymous: f.anonymous,
 		DataDir:  s.DataDir,
 		Fallback: f.https == 0 && strings.HasSuffix(s.URL, fmt.Sprintf(":%d", hub.UnprivilegedHTTPSPort)),
 		Program:  astarteProgram,

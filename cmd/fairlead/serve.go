@@ -62,7 +62,7 @@ func serveCommand() *cobra.Command {
 Each setting can be in the file, in the environment, and on the command line; the latter ones win. What is not understood
 stops the start: fairlead config check FILE tells beforehand.
 
-Sockets that a service manager has opened (LISTEN_FDS, named mqtt and https) are used in place of listen and the ports.
+Sockets that a service manager has opened (LISTEN_FDS, named mqtt, https and mqtt-plain) are used in place of listen and the ports.
 The first interrupt or SIGTERM stops the hub in order, the second one at once; nothing acknowledged is lost either way.`,
 		Example: "  fairlead init --config /etc/fairlead/fairlead.toml\n  fairlead serve --config /etc/fairlead/fairlead.toml",
 		Args:    noArgs,

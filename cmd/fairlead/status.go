@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,6 +120,8 @@ func printStatus(w io.Writer, r report) error {
 		{"Process", fmt.Sprintf("%d, up %v", r.Hub.PID, (time.Duration(st.UptimeSeconds) * time.Second))},
 		{"REST APIs", r.Hub.URL},
 		{"MQTT", r.Hub.MQTT},
+		{"MQTT, WebSocket", r.Hub.MQTTWeb},
+		{"MQTT, no TLS", cmp.Or(r.Hub.MQTTPlain, "off")},
 		{"Dialects", strings.Join(st.Dialects, ", ")},
 		{"Devices", fmt.Sprintf("%d, %d connected", st.Devices.Total, st.Devices.Connected)},
 		{"Messages", fmt.Sprintf("%d in, %d out, %d dropped", st.MQTT.MessagesIn, st.MQTT.MessagesOut, st.MQTT.Dropped)},

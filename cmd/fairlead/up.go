@@ -22,6 +22,9 @@ type upFlags struct {
 	dataDir         string
 	listen          netip.Addr
 	mqttPort, https port
+	plainPort       port
+	plainListen     netip.Addr
+	anonymous       bool
 	names           []string
 	stopGrace       time.Duration
 	logLevel        slog.Level
@@ -29,9 +32,10 @@ type upFlags struct {
 
 func upCommand() *cobra.Command {
 	f := upFlags{
-		listen:    netip.AddrFrom4([4]byte{127, 0, 0, 1}),
-		mqttPort:  hub.DefaultMQTTPort,
-		stopGrace: hub.DefaultStopGrace,
+		listen:      netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		mqttPort:    hub.DefaultMQTTPort,
+		plainListen: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		stopGrace:   hub.DefaultStopGrace,
 	}
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -39,17 +43,25 @@ func upCommand() *cobra.Command {
 		Long: `Starts a hub in a folder of its own. The first start makes a certificate authority, a tenant called dev, and
 credentials for each platform; later starts find them there. It prints how to point an official SDK at it.
 
-Sockets that a service manager has opened (LISTEN_FDS, named mqtt and https) are used in place of --listen and the ports.
+Sockets that a service manager has opened (LISTEN_FDS, named mqtt, https and mqtt-plain) are used in place of --listen and the ports.
 The first interrupt or SIGTERM stops the hub in order, the second one at once; nothing acknowledged is lost either way.`,
 		Example: "  fairlead up\n  fairlead up --listen 0.0.0.0 --name hub.example.org",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return up(cmd, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("mqtt-plain-listen") {
+				f.plainListen = netip.Addr{} // the hub's default, which needs no port to be of use
+			}
+			return up(cmd, f)
+		},
 	}
 	fl := cmd.Flags()
 	dataDirFlag(cmd, &f.dataDir)
 	fl.TextVar(&f.listen, "listen", f.listen, "IP `address` to listen on; 0.0.0.0 or :: is all")
 	fl.Var(&f.https, "https-port", `port for the REST APIs, or "any" (default 443 where it can be had, else 8443)`)
 	fl.Var(&f.mqttPort, "mqtt-port", `port for MQTT over TLS, or "any"`)
+	fl.Var(&f.plainPort, "mqtt-plain-port", `port for MQTT without TLS, or "any": for plain MQTT devices only (default none)`)
+	fl.TextVar(&f.plainListen, "mqtt-plain-listen", f.plainListen, "IP `address` for --mqtt-plain-port, whatever --listen is")
+	fl.BoolVar(&f.anonymous, "mqtt-anonymous", false, "let clients of --mqtt-plain-port in without a user name; on a loopback address only")
 	fl.StringArrayVar(&f.names, "name", nil, "further host `name` or IP address for the server certificate, may be repeated; "+
 		"the first one is what clients are told")
 	fl.DurationVar(&f.stopGrace, "stop-grace", f.stopGrace, "how long to go on answering HTTP after MQTT is closed, at a stop")
@@ -78,6 +90,10 @@ func up(cmd *cobra.Command, f upFlags) error {
 		Development: true,
 		StopGrace:   grace,
 		Logger:      log,
+
+		MQTTPlainPort:   int(f.plainPort),
+		MQTTPlainListen: f.plainListen,
+		MQTTAnonymous:   f.anonymous,
 	}, func(h *hub.Hub) {
 		if err := newGuide(h.State(), f).print(cmd.OutOrStdout()); err != nil {
 			log.Warn("cannot print the guide", "err", err)

@@ -12,13 +12,14 @@ import (
 
 // Names of inherited sockets, as FileDescriptorName= in a systemd socket unit gives them.
 const (
-	MQTT  = "mqtt"
-	HTTPS = "https"
+	MQTT      = "mqtt"
+	HTTPS     = "https"
+	MQTTPlain = "mqtt-plain" // without TLS
 )
 
 // Inherited takes over the sockets that the parent process has put into place by the protocol of sd_listen_fds(3):
-// LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. The result has at most the keys [MQTT] and [HTTPS], and is empty if this
-// process was given nothing. Sockets without one of these names are taken in the order MQTT, HTTPS.
+// LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. The result has at most the keys [MQTT], [HTTPS] and [MQTTPlain], and is empty if this
+// process was given nothing. Two sockets without one of these names are taken in the order MQTT, HTTPS.
 //
 // It can be called once: the variables are removed from the environment, so that no child takes them for its own.
 func Inherited() (map[string]net.Listener, error) {
@@ -57,7 +58,7 @@ func assign(files []*os.File) ([]string, error) {
 	seen := map[string]bool{}
 	for i, f := range files {
 		names[i] = f.Name()
-		if names[i] != MQTT && names[i] != HTTPS {
+		if names[i] != MQTT && names[i] != HTTPS && names[i] != MQTTPlain {
 			continue
 		}
 		if seen[names[i]] {
@@ -72,6 +73,6 @@ func assign(files []*os.File) ([]string, error) {
 	case known == 0 && len(files) == 2:
 		return []string{MQTT, HTTPS}, nil
 	}
-	return nil, fmt.Errorf("inherited sockets are named %s: want %q, %q, or two sockets without names, in this order",
-		strings.Join(names, ", "), MQTT, HTTPS)
+	return nil, fmt.Errorf("inherited sockets are named %s: want %q, %q, %q, or two sockets without names for the first two, in this order",
+		strings.Join(names, ", "), MQTT, HTTPS, MQTTPlain)
 }

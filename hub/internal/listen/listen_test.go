@@ -87,12 +87,13 @@ func TestInherited(t *testing.T) {
 	}{
 		{"named", 2, "mqtt:https", "mqtt=PORT0 https=PORT1"},
 		{"named the other way round", 2, "https:mqtt", "mqtt=PORT1 https=PORT0"},
+		{"with plain", 3, "https:mqtt-plain:mqtt", "mqtt=PORT2 https=PORT0 plain=PORT1"},
 		{"only one", 1, "https", "mqtt=0 https=PORT0"},
 		{"unnamed", 2, "-", "mqtt=PORT0 https=PORT1"},
 		{"systemd's default names", 2, "fairlead-mqtt.socket:fairlead-https.socket", "mqtt=PORT0 https=PORT1"},
 		{"none", 0, "-", "mqtt=0 https=0"},
-		{"one without name", 1, "-", `error: inherited sockets are named LISTEN_FD_3: want "mqtt", "https", or two sockets without names, in this order`},
-		{"three", 3, "mqtt:https:http", `error: inherited sockets are named mqtt, https, http: want "mqtt", "https", or two sockets without names, in this order`},
+		{"one without name", 1, "-", `error: inherited sockets are named LISTEN_FD_3: want "mqtt", "https", "mqtt-plain", or two sockets without names for the first two, in this order`},
+		{"three", 3, "mqtt:https:http", `error: inherited sockets are named mqtt, https, http: want "mqtt", "https", "mqtt-plain", or two sockets without names for the first two, in this order`},
 		{"twice", 2, "mqtt:mqtt", `error: inherited sockets: two are named "mqtt"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -162,5 +163,9 @@ func TestChild(t *testing.T) {
 	if os.Getenv("LISTEN_FDS")+os.Getenv("LISTEN_PID")+os.Getenv("LISTEN_FDNAMES") != "" {
 		t.Error("the variables of the protocol are still in the environment")
 	}
-	fmt.Printf("CHILD mqtt=%d https=%d\n", ports[MQTT], ports[HTTPS])
+	said := fmt.Sprintf("CHILD mqtt=%d https=%d", ports[MQTT], ports[HTTPS])
+	if p := ports[MQTTPlain]; p != 0 {
+		said += fmt.Sprintf(" plain=%d", p)
+	}
+	fmt.Println(said)
 }

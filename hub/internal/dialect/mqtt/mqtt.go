@@ -29,6 +29,8 @@ type Config struct {
 
 	// DefaultTenant is the tenant of user names that name none; "": they open nothing.
 	DefaultTenant core.TenantID
+	// Anonymous lets clients without a user name in on ports without TLS (core.Claim.Plain), to all topics of DefaultTenant.
+	Anonymous bool
 	// Hasher computes slow hashes of passwords; nil: one of its own.
 	Hasher *credential.Hasher
 	// MaxChannels bounds the channels of a device; messages to further topics are passed on and not stored. 0:
@@ -72,6 +74,9 @@ func New(cfg Config) *Dialect {
 
 // Name returns "mqtt".
 func (d *Dialect) Name() string { return Name }
+
+// TakesPlain implements dialect.Plain: user names and passwords work without TLS too, where the operator has such a port.
+func (d *Dialect) TakesPlain() bool { return true }
 
 // Serves reports false: there is no HTTP for these devices.
 func (d *Dialect) Serves(*http.Request) bool { return false }
