@@ -120,10 +120,13 @@ func (h *Hub) serve(ctx context.Context, p *parts) error {
 	web := h.httpServer(p)
 	// Not derived from ctx: each ends when it is its turn.
 	mqttCtx, stopMQTT := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopMQTT()
 	mqttDone, webDone := make(chan error, 1), make(chan error, 1)
 	go func() { mqttDone <- p.serveMQTT(mqttCtx) }()
 	go func() { webDone <- p.serveHTTPS(ctx, web) }()
+	var timed sync.WaitGroup
+	timed.Go(func() { _ = p.broker.Run(mqttCtx) }) // never fails
+	defer timed.Wait()
+	defer stopMQTT()
 
 	close(h.ready)
 	log.Info("ready", "url", h.state.URL, "mqtt", h.state.MQTT, "version", h.state.Version, "pid", h.state.PID)

@@ -79,10 +79,15 @@ type Broker struct {
 	// Owned by the committer's goroutine.
 	sessions map[core.SessionKey]*session
 	scopes   map[scope]*audience
-	kept     map[core.TenantID]*usage // what tenants have retained
-	sweep    time.Time                // when to look for retained messages that have expired
-	epoch    uint64                   // of the last match, see targets
+	kept     map[core.TenantID]*usage  // what tenants have retained
+	sweep    time.Time                 // when to look for retained messages that have expired
+	epoch    uint64                    // of the last match, see targets
+	wills    map[core.SessionKey]*will // of connections that are there, or whose delay is not over
+	agenda   agenda
 	matched  []target
+
+	next  atomic.Int64  // when the first appointment is, in ns since 1970; 0: there is none
+	alarm chan struct{} // next has changed
 
 	mu      sync.Mutex
 	current map[core.SessionKey]*conn // signed in and not yet unbound
@@ -133,6 +138,8 @@ func New(cfg Config) *Broker {
 		sessions: map[core.SessionKey]*session{},
 		scopes:   map[scope]*audience{},
 		kept:     map[core.TenantID]*usage{},
+		wills:    map[core.SessionKey]*will{},
+		alarm:    make(chan struct{}, 1),
 		current:  map[core.SessionKey]*conn{},
 	}
 	b.SetDialects(cfg.Dialects)

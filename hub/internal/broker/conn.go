@@ -34,6 +34,7 @@ type conn struct {
 	aliases   *mqtt.AliasReader
 	hello     *mqtt.ConnAck // to be sent with the session's binding
 	will      *mqtt.Will    // nil after DISCONNECT
+	kept      *will         // the same, as it is stored; set when the session is bound
 	keepAlive time.Duration
 	heard     time.Time // the last packet came then or a little before
 	packets   int       // that came since heard was set
@@ -119,18 +120,6 @@ func (c *conn) serve(ctx context.Context) {
 		c.b.stats.ProtocolFailures.Add(1)
 	}
 	c.log.Info("disconnected", "reason", why.Error())
-}
-
-// lastWill publishes the will, if the client left without saying goodbye.
-func (c *conn) lastWill() {
-	if c.will == nil {
-		return
-	}
-	t := c.topic([]byte(c.will.Topic))
-	if t.allowed {
-		_ = c.message(t, dialect.Publish{Payload: c.will.Payload, QoS: c.will.QoS, Retain: c.will.Retain, Will: true})
-		c.submit()
-	}
 }
 
 // unbind gives the session up. When the disk refuses, it is tried until it does not, or until the hub stops (the next

@@ -19,6 +19,7 @@ type session struct {
 	filters map[string]subscription // by filter
 	pending []core.Subscription     // whose retained messages are still to be sent, see sendRetained
 	conn    *conn                   // nil: not connected
+	end     appointment             // if no connection comes
 
 	// The stored queue.
 	lastSeq      int64
@@ -32,6 +33,12 @@ type session struct {
 	at    int    // its place in that match's targets
 }
 
+func newSession(c core.Session) *session {
+	s := &session{Session: c, filters: map[string]subscription{}}
+	s.end.s = s
+	return s
+}
+
 func (s *session) stored() bool { return s.Num != 0 }
 
 // Load brings the stored sessions back and marks as disconnected what was connected when the hub ended without saying
@@ -41,6 +48,13 @@ func (b *Broker) Load(ctx context.Context) error {
 		if err := b.loadSessions(tx); err != nil {
 			return err
 		}
+		if err := b.loadWills(tx); err != nil {
+			return err
+		}
+		if err := b.expireLoaded(tx); err != nil {
+			return err
+		}
+		tx.After(b.remind)
 		return resetConnected(tx)
 	})
 	if err != nil {
@@ -56,7 +70,7 @@ func (b *Broker) loadSessions(rd store.Reader) error {
 			return err
 		}
 		s.Limits = b.cfg.Limits
-		ses := &session{Session: s, filters: map[string]subscription{}}
+		ses := newSession(s)
 		byNum[s.Num] = ses
 		b.sessions[s.Key] = ses
 		b.stats.Sessions.Add(1)
@@ -127,6 +141,12 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 	for f := range s.filters {
 		b.leave(s, f)
 	}
+	b.appoint(tx, &s.end, time.Time{})
+	if s.conn == nil {
+		if err := b.settleWill(tx, s.Key, false); err != nil { // the session's end is the latest time for it
+			return err
+		}
+	}
 	delete(b.sessions, s.Key)
 	b.stats.Sessions.Add(-1)
 	tx.Undo(func() {
@@ -147,10 +167,7 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 
 // create makes the session of a grant; it is stored if it shall outlive the connection, which is for so long.
 func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*session, error) {
-	s := &session{
-		Session: core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now(), Expiry: expiry},
-		filters: map[string]subscription{},
-	}
+	s := newSession(core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now(), Expiry: expiry})
 	if expiry > 0 {
 		if err := tx.InsertSession(&s.Session); err != nil {
 			return nil, err
@@ -176,6 +193,9 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		s = nil
 	}
 	present := s != nil
+	if err := b.settleWill(tx, c.grant.Session, present); err != nil {
+		return err
+	}
 	if s == nil {
 		var err error
 		if s, err = b.create(tx, c.grant, c.expiry); err != nil {
@@ -185,6 +205,12 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 	s.Limits = c.grant.Limits
 	s.conn = c
 	tx.Undo(func() { s.conn = nil })
+	if err := b.hold(tx, s, c.expiry); err != nil {
+		return err
+	}
+	if err := b.keepWill(tx, c); err != nil {
+		return err
+	}
 	if err := c.link.Connected(tx, dialect.Presence{Session: s.Key, Present: present, Addr: c.addr}); err != nil {
 		return err
 	}
@@ -214,10 +240,21 @@ func (b *Broker) unbind(tx *commit.Tx, c *conn, reason string) error {
 		return err
 	}
 	s.maybeSent = max(s.maybeSent, s.loaded)
-	if !s.stored() || c.expiry == 0 {
-		if err := b.forget(tx, s); err != nil {
-			return err
-		}
+	var err error
+	expiry := c.expiry
+	if !s.stored() {
+		expiry = 0
+	}
+	if err := b.leaveWill(tx, c, expiry); err != nil {
+		return err
+	}
+	if expiry == 0 {
+		err = b.forget(tx, s)
+	} else {
+		err = b.release(tx, s, expiry)
+	}
+	if err != nil {
+		return err
 	}
 	s.conn = nil
 	tx.Undo(func() { s.conn = c })

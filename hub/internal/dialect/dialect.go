@@ -114,6 +114,15 @@ type Broker interface {
 	Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason string) error
 }
 
+// An Executor is a dialect that takes wills whose connection is gone: those that their client wanted with a delay, and those
+// of connections that were there when the hub ended without notice. The others come to [Link.Receive]. Without this method
+// subscribers get such a will, but the dialect does not.
+type Executor interface {
+	// Will is like Receive of the Link that the session had. It is called by one goroutine; t is made for the call. An
+	// error means that the dialect does not want the message; subscribers get it nevertheless.
+	Will(k core.SessionKey, n core.DeviceNum, t *Topic, m Publish, b *commit.Batch) error
+}
+
 // A Developer is a dialect that can prepare a laptop: `fairlead up` asks it for ready credentials.
 type Developer interface {
 	// Develop makes, or finds from an earlier run, what a developer needs to point the platform's official SDK at this

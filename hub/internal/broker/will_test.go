@@ -1,0 +1,227 @@
+package broker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
+)
+
+// withWill is a CONNECT with a will on "will" that has a delay in seconds.
+func withWill(id string, expiry, delay uint32) mqtt.Connect {
+	return mqtt.Connect{
+		ClientID: id, SessionExpiry: expiry,
+		Will: &mqtt.Will{Topic: "will", Payload: []byte(id), QoS: 1, Delay: delay},
+	}
+}
+
+// watch returns a client that sees all wills, also later: its session stays.
+func (h *testHub) watch() *mqtttest.Client {
+	h.t.Helper()
+	c, _ := h.connect("watcher", false)
+	c.Subscribe("will/#", 1)
+	return c
+}
+
+func expectWill(t *testing.T, c *mqtttest.Client, want string) {
+	t.Helper()
+	if m := c.ReceiveMessage(); string(m.Payload) != want {
+		t.Errorf("got the will %q, want %q", m.Payload, want)
+	}
+}
+
+// A will with a delay is published when the delay is over or the session ends, whichever comes first [MQTT-3.1.2-8],
+// and not if the client is back before [MQTT-3.1.3-9].
+func TestWillDelay(t *testing.T) {
+	for name, c := range map[string]struct {
+		expiry, delay uint32
+		after         time.Duration // from the end of the connection to the will
+	}{
+		"delay": {3600, 60, time.Minute}, "session ends first": {60, 3600, time.Minute}, "no session": {0, 60, 0},
+		"none": {3600, 0, 0}, "session stays": {mqtt.SessionNeverExpires, 1e6, 1e6 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := startHub(t, t.TempDir(), Config{})
+				w := h.watch()
+				connect := withWill("pump", c.expiry, c.delay)
+				a, _ := h.connect5(connect)
+				a.Close()
+				synctest.Wait()
+				if c.after > 0 {
+					later(c.after - time.Second)
+					w.ExpectNothing()
+					a, _ = h.connect5(connect) // in time: the will is called off
+					later(2 * time.Hour)
+					w.ExpectNothing()
+					a.Close()
+					later(c.after - time.Second)
+					w.ExpectNothing()
+					later(2 * time.Second)
+				}
+				expectWill(t, w, "pump")
+				later(24 * time.Hour)
+				w.ExpectNothing()
+				if got := len(h.received("pump")); got != 1 {
+					t.Errorf("the dialect saw %d wills, want 1", got)
+				}
+				h.noWills()
+			})
+		})
+	}
+}
+
+// noWills makes sure that nothing is left in storage.
+func (h *testHub) noWills() {
+	h.t.Helper()
+	h.do(func(tx *commit.Tx) error {
+		for w, err := range tx.Wills() {
+			h.t.Errorf("left in storage: %+v, %v", w, err)
+		}
+		return nil
+	})
+}
+
+// Whatever ends a connection, its will is published, but not after DISCONNECT with code 0 [MQTT-3.14.4-3].
+func TestWillOfEachEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{})
+		w := h.watch()
+		for name, end := range map[string]func(*mqtttest.Client){
+			"connection lost":    func(c *mqtttest.Client) { c.Close() },
+			"malformed":          func(c *mqtttest.Client) { c.SendBytes([]byte{0xf3, 0}) },
+			"with will":          func(c *mqtttest.Client) { c.Send(mqtt.Disconnect{Code: mqtt.ReasonDisconnectWithWill}) },
+			"with another code":  func(c *mqtttest.Client) { c.Send(mqtt.Disconnect{Code: mqtt.ReasonUnspecified}) },
+			"silent":             func(*mqtttest.Client) { later(16 * time.Second) }, // [MQTT-3.1.2-22]
+			"taken over":         func(*mqtttest.Client) { c, _ := h.connect5(mqtt.Connect{ClientID: "pump"}); c.Disconnect() },
+			"refused by dialect": func(c *mqtttest.Client) { c.Send(mqtt.Publish{Topic: []byte("close")}) },
+			"operation failed":   func(c *mqtttest.Client) { c.Send(mqtt.Publish{Topic: []byte("fail")}) },
+			"kicked":             func(c *mqtttest.Client) { c.Send(mqtt.Publish{Topic: []byte("kick")}) },
+			"goodbye":            nil,
+		} {
+			p := withWill("pump", 0, 0)
+			p.KeepAlive = 10
+			c, _ := h.connect5(p)
+			if end == nil {
+				c.Disconnect()
+				synctest.Wait()
+				w.ExpectNothing()
+			} else {
+				end(c)
+				synctest.Wait()
+				t.Log(name)
+				expectWill(t, w, "pump")
+			}
+			c.Close()
+			synctest.Wait()
+			h.noWills()
+		}
+	})
+}
+
+// A new connection without Clean Start calls a delayed will off, one with it ends the session and makes the will due.
+// (MQTT 5.0 section 3.1.4, the comment on server actions.)
+func TestWillAtTakeover(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := startHub(t, t.TempDir(), Config{})
+			w := h.watch()
+			h.connect5(withWill("pump", 600, 60))
+			p := withWill("pump", 600, 60)
+			p.CleanStart, p.Will.Payload = clean, []byte("second")
+			c, _ := h.connect5(p)
+			synctest.Wait()
+			if clean {
+				expectWill(t, w, "pump")
+			}
+			later(10 * time.Minute)
+			w.ExpectNothing()
+			c.Close()
+			later(61 * time.Second)
+			expectWill(t, w, "second")
+			h.noWills()
+		})
+	}
+}
+
+// Wills survive the hub: whoever was connected when it was killed has left a will that counts from the start.
+func TestWillOverRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h := startHub(t, dir, Config{})
+		h.watch().Close()
+		h.connect5(withWill("at once", 600, 0))
+		h.connect5(withWill("back in time", 600, 60))
+		h.connect5(withWill("too late", 600, 60))
+		h.connect5(withWill("without a session", 0, 60))
+		gone, _ := h.connect5(withWill("gone before", 600, 300))
+		gone.Close()
+		synctest.Wait()
+		h.kill()
+		h = startHub(t, dir, Config{})
+		synctest.Wait()
+		w := h.watch()
+		for _, want := range []string{"at once", "without a session"} {
+			expectWill(t, w, want)
+		}
+		later(30 * time.Second)
+		back, _ := h.connect5(withWill("back in time", 600, 60))
+		later(31 * time.Second)
+		expectWill(t, w, "too late")
+		w.ExpectNothing()
+		// An orderly stop ends connections as all else does.
+		h.connect5(withWill("stopped", 600, 0))
+		_ = back
+		h.stop()
+		time.Sleep(time.Hour)
+		h = startHub(t, dir, Config{})
+		synctest.Wait()
+		w = h.watch()
+		for _, want := range []string{"stopped", "gone before", "back in time"} {
+			expectWill(t, w, want)
+		}
+		w.ExpectNothing()
+		for _, id := range []string{"at once", "back in time", "too late", "without a session", "stopped", "gone before"} {
+			if got := len(h.received(id)); got != 1 {
+				t.Errorf("the dialect saw %d wills of %q, want 1", got, id)
+			}
+		}
+		h.noWills()
+	})
+}
+
+// A will that the disk refuses is published when it does not any more.
+func TestWillWhileTheDiskRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{})
+		w := h.watch()
+		now, _ := h.connect5(withWill("now", 600, 0))
+		soon, _ := h.connect5(withWill("soon", 600, 10))
+		soon.Close()
+		synctest.Wait()
+		h.store.refuse(core.ErrStorage)
+		now.Close()
+		later(time.Minute)
+		h.store.refuse(nil)
+		later(10 * time.Second)
+		got := map[string]bool{}
+		for range 2 {
+			got[string(w.ReceiveMessage().Payload)] = true
+		}
+		if !got["now"] || !got["soon"] {
+			t.Errorf("got %v", got)
+		}
+		w.ExpectNothing()
+		h.noWills()
+	})
+}
+
+// Will implements dialect.Executor.
+func (p *plain) Will(k core.SessionKey, _ core.DeviceNum, t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
+	return (&plainLink{p: p, key: k}).Receive(t, m, b)
+}
