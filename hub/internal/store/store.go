@@ -46,6 +46,7 @@ type Tx interface {
 	SessionWriter
 	RetainedWriter
 	WillWriter
+	DropWriter
 
 	// Savepoint runs fn; when fn fails, what it wrote is undone, its error returned as it is, and the transaction goes on.
 	// Savepoints nest. Any other error than that of fn means that the transaction is lost.
@@ -64,6 +65,7 @@ type Reader interface {
 	SessionReader
 	RetainedReader
 	WillReader
+	UsageReader
 }
 
 // TenantReader reads tenants and events.
@@ -251,3 +253,30 @@ type RetainedWriter interface {
 	// of each.
 	DropExpired(now time.Time, limit int) (dropped []RetainedSize, err error)
 }
+
+// UsageReader reads what decides about how long data is kept.
+type UsageReader interface {
+	// Usage returns how many bytes of the database hold data, and how many are free for new data before it has to grow.
+	Usage() (used, free int64, err error)
+	// OldestSamples returns when the block that was stored first was received, the zero time if there is none.
+	OldestSamples() (received time.Time, err error)
+}
+
+// DropWriter drops what is old, in pieces of the caller's choosing: a transaction holds up everybody else's.
+type DropWriter interface {
+	// DropSamples looks at the limit blocks that were stored first and drops them up to the last one that was received
+	// before a time (the zero time: all).
+	DropSamples(before time.Time, limit int) (Dropped, error)
+	// DropSeriesSamples looks at the first limit blocks of a series behind a place and drops those that were received before
+	// a time, if all their samples are of before that time too. next is the place to go on from; done: there is no more. A
+	// place is good for one series and one time, and the zero Place is the beginning.
+	DropSeriesSamples(s *core.Series, before time.Time, from Place, limit int) (d Dropped, next Place, done bool, err error)
+}
+
+// Dropped says what was dropped.
+type Dropped struct {
+	Blocks, Samples, Bytes int64
+}
+
+// A Place is a place within the blocks of a series, of the driver's making.
+type Place struct{ A, B int64 }

@@ -21,6 +21,8 @@ var scans = []string{
 	"SELECT session, filter, qos, identifier, no_local, as_published, retain_handling, retained_from FROM subscriptions ORDER BY session, filter",
 	"SELECT session, count(*)",
 	"SELECT num, tenant, dialect, client, device, delay, due, lasts, qos, retain, topic, properties, payload FROM wills ORDER BY num",
+	"SELECT id, count, length(data), substr(data, 1, 20) FROM blocks ORDER BY id LIMIT ?", // it is short: the oldest ones
+	"SELECT substr(data, 1, 20) FROM blocks ORDER BY id LIMIT 1",
 	"SELECT tenant, dialect, count(*)",
 }
 
@@ -58,6 +60,9 @@ func TestPlans(t *testing.T) {
 			if _, err := tx.SeriesAfter(1, "", "x", 1); err != nil {
 				return err
 			}
+			if _, err := tx.DropSamples(time.Time{}, 1); err != nil {
+				return err
+			}
 		}
 		callAll(t, tx)
 		return nil
@@ -87,7 +92,9 @@ func TestPlans(t *testing.T) {
 	}
 	// All bounds of a range take part in finding it.
 	for part, want := range map[string]string{
-		"FROM blocks": "USING INDEX blocks_by_time (series=? AND first>? AND first<?)",
+		"SELECT id, first, data FROM blocks":                            "USING INDEX blocks_by_time (series=? AND first>? AND first<?)",
+		"SELECT first, id, last, count":                                 "USING INDEX blocks_by_time (series=? AND first>? AND first<?)",
+		"DELETE FROM blocks WHERE id <=":                                "USING INTEGER PRIMARY KEY (rowid<?)",
 		"FROM records WHERE tenant = ? AND dialect = ? AND key >=":      "(tenant=? AND dialect=? AND key>? AND key<?)",
 		"SELECT channel FROM series":                                    "(device=? AND channel>? AND channel<?)",
 		"last_addr FROM devices INDEXED BY devices_by_dialect":          "(tenant=? AND dialect=? AND rowid>?)",

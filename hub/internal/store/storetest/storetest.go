@@ -68,6 +68,9 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"samples nested", testSamplesNested},
 		{"samples at random", testSamplesRandom},
 		{"size", testSize},
+		{"usage", testUsage},
+		{"samples dropped", testDropSamples},
+		{"samples of a series dropped", testDropSeriesSamples},
 		{"closed", testClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
