@@ -77,6 +77,7 @@ var layers = []struct{ pkg, may, why string }{
 		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/credential hub/internal/refusal hub/internal/registry hub/internal/telemetry",
 		"HTTP in front of the services; it knows no driver, dialect or broker",
 	},
+	{"hub/internal/retain", services, "it knows what is old and what is too much, not what it is"},
 	{"hub/internal/metrics", "", "it shows what it is handed"},
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin internal/memnet", "users import it into their tests"},

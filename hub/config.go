@@ -86,7 +86,8 @@ type Retention struct {
 	// SampleAge is how long samples are kept after their acceptance. 0 or negative: for ever.
 	SampleAge time.Duration
 	// SampleBytes is the size of the database beyond which the oldest samples go. Not counted is room within its file that is
-	// free for new data; the file does not shrink. 0 is seven tenths of the disk, negative is no bound.
+	// free for new data; the file does not shrink. 0 is seven tenths of what the database takes and the disk has free at the
+	// start, negative is no bound.
 	SampleBytes int64
 	// EventAge is how long events are kept. 0 is DefaultEventAge, negative is for ever.
 	EventAge time.Duration

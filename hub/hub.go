@@ -74,6 +74,12 @@ func (h *Hub) Run(ctx context.Context) (err error) {
 	defer commits.Wait()
 	defer stopCommits()
 	commits.Go(func() { _ = p.committer.Run(commitCtx) }) // never fails
+	// And what commits by itself ends before the committer does.
+	var keeping sync.WaitGroup
+	keepCtx, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer keeping.Wait()
+	defer stopKeeping()
+	keeping.Go(func() { p.keeper.Run(keepCtx) })
 
 	if err := h.prepare(ctx, p); err != nil {
 		return fmt.Errorf("start hub: %w", err)
@@ -177,6 +183,8 @@ func (h *Hub) health(p *parts) error {
 	switch {
 	case h.stopping.Load():
 		return core.ErrStopping
+	case p.committer.Refusal() != nil:
+		return p.committer.Refusal()
 	case !p.committer.Healthy():
 		return core.ErrStorage
 	}

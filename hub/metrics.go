@@ -7,6 +7,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/api"
 	"github.com/fairlead-iot/fairlead/hub/internal/metrics"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
+	"github.com/fairlead-iot/fairlead/hub/internal/retain"
 )
 
 // metrics returns the handler of /metrics. Nothing in it is read from the database, so that it answers when that does
@@ -40,6 +41,16 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 		}
 		return 1, true
 	}
+	kept := func(of func(retain.Status) int64) func() (float64, bool) {
+		return func() (float64, bool) { return float64(of(p.keeper.Status())), true }
+	}
+	oldest := func() (float64, bool) {
+		at := p.keeper.Status().Oldest
+		if at.IsZero() {
+			return 0, true
+		}
+		return float64(at.UnixMicro()) / 1e6, true
+	}
 	const gauge, counter = metrics.Gauge, metrics.Counter
 	list := []metrics.Metric{
 		{Name: "ready", Help: "1 if storage accepts writes and the hub is not stopping.", Kind: gauge, Read: ready},
@@ -65,6 +76,14 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 
 		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "database", Read: size(false)},
 		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "log", Read: size(true)},
+
+		{Name: "storage_used_bytes", Help: "What of the database holds data; the rest of its file is free for new data.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.Used })},
+		{Name: "storage_limit_bytes", Help: "Size of the data at which the oldest samples are dropped; 0 for none.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.SampleLimit })},
+		{Name: "storage_oldest_samples_seconds", Help: "When the oldest samples that are kept were received, in seconds since 1970; 0 for none.", Kind: gauge, Read: oldest},
+		{Name: "disk_free_bytes", Help: "Room on the disk of the data folder.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.DiskFree })},
+		{Name: "disk_refusals_total", Help: "Times that the disk became so full that writes are refused.", Kind: counter, Read: number(&p.keeper.Stats().Refusals)},
+		{Name: "samples_dropped_total", Help: "Samples dropped because they were old, or the oldest.", Kind: counter, Read: number(&p.keeper.Stats().Samples)},
+		{Name: "events_dropped_total", Help: "Events dropped because they were old, or the oldest.", Kind: counter, Read: number(&p.keeper.Stats().Events)},
 
 		{Name: "api_sign_ins_failed_total", Help: "Requests to the admin API with an unknown token.", Kind: counter, Read: number(&stats.SignInsFailed)},
 		{Name: "api_sign_ins_limited_total", Help: "Requests refused because too many with unknown tokens had come from their address.", Kind: counter, Read: number(&stats.SignInsLimited)},

@@ -124,6 +124,7 @@ func (h *Hub) status(ctx context.Context, p *parts) (admin.Status, error) {
 			Failures: commits.Failures.Load(),
 		},
 	}
+	st.Storage = h.storage(p)
 	if err := h.health(p); err != nil {
 		st.Ready, st.Reason = false, err.Error()
 	}
@@ -143,6 +144,30 @@ func (h *Hub) status(ctx context.Context, p *parts) (admin.Status, error) {
 		return nil
 	})
 	return st, err
+}
+
+// storage says what the database takes. A disk that does not say so is no reason to say nothing of the rest.
+func (h *Hub) storage(p *parts) admin.Storage {
+	database, log, _ := p.store.Size()
+	k, stats := p.keeper.Status(), p.keeper.Stats()
+	return admin.Storage{
+		DatabaseBytes:    database,
+		LogBytes:         log,
+		UsedBytes:        k.Used,
+		ReusableBytes:    k.Reusable,
+		DiskBytes:        k.DiskSize,
+		DiskFreeBytes:    k.DiskFree,
+		SampleLimitBytes: k.SampleLimit,
+		SampleAgeSeconds: max(0, h.cfg.Retention.SampleAge.Seconds()),
+		Limiting:         k.Limiting,
+		MinFreeBytes:     k.MinFree,
+		Refusing:         k.Refusing,
+		OldestSamples:    admin.NewTime(k.Oldest),
+		Events:           k.Events,
+		OldestEvent:      k.OldestEvent,
+		SamplesDropped:   stats.Samples.Load(),
+		EventsDropped:    stats.Events.Load(),
+	}
 }
 
 // names lists the dialects, in the order in which they are asked.

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/mqtt"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
+	"github.com/fairlead-iot/fairlead/hub/internal/retain"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
 )
@@ -48,6 +49,7 @@ type parts struct {
 	front       *listen.Front
 	store       store.Store
 	committer   *commit.Committer
+	keeper      *retain.Keeper
 	refusals    *refusal.Log
 	hasher      *credential.Hasher
 	broker      *broker.Broker
@@ -102,7 +104,37 @@ func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
 	}
 	p.closers = append(p.closers, p.store.Close)
 	h.assemble(p)
+	if err := h.openKeeper(p); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+// openKeeper makes what keeps the limits of the database, with those that depend on the disk.
+func (h *Hub) openKeeper(p *parts) error {
+	cfg := h.cfg.Retention
+	disk := func() (size, free int64, err error) { return datadir.Disk(p.dir.Path()) }
+	size, free, err := disk()
+	if err != nil {
+		return fmt.Errorf("free space of the disk: %w", err)
+	}
+	database, log, err := p.store.Size()
+	if err != nil {
+		return err
+	}
+	sampleBytes, minFree := retain.Defaults(database+log, size, free)
+	if cfg.SampleBytes == 0 {
+		cfg.SampleBytes = sampleBytes
+	}
+	if cfg.MinFreeBytes == 0 {
+		cfg.MinFreeBytes = minFree
+	}
+	p.keeper = retain.New(retain.Config{
+		Store: p.store, Committer: p.committer, Disk: disk, Logger: h.cfg.Logger,
+		SampleAge: cfg.SampleAge, SampleBytes: cfg.SampleBytes, EventAge: cfg.EventAge, EventCount: cfg.EventCount,
+		MinFreeBytes: cfg.MinFreeBytes,
+	})
+	return nil
 }
 
 func (h *Hub) openCA(p *parts) error {

@@ -115,7 +115,7 @@ func printStatus(w io.Writer, r report) error {
 		ready = "NOT READY: " + st.Reason
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"Fairlead " + st.Version, ready},
 		{"Process", fmt.Sprintf("%d, up %v", r.Hub.PID, (time.Duration(st.UptimeSeconds) * time.Second))},
 		{"REST APIs", r.Hub.URL},
@@ -126,8 +126,57 @@ func printStatus(w io.Writer, r report) error {
 		{"Devices", fmt.Sprintf("%d, %d connected", st.Devices.Total, st.Devices.Connected)},
 		{"Messages", fmt.Sprintf("%d in, %d out, %d dropped", st.MQTT.MessagesIn, st.MQTT.MessagesOut, st.MQTT.Dropped)},
 		{"Commits", fmt.Sprintf("%d, of %d batches; %d failed", st.Commit.Commits, st.Commit.Batches, st.Commit.Failures)},
-	} {
+	}
+	for _, row := range append(rows, storageRows(st.Storage)...) {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 	}
 	return t.Flush()
+}
+
+// storageRows say what the database takes and how long data is kept.
+func storageRows(s admin.Storage) [][2]string {
+	database := size(s.UsedBytes) + " of data"
+	if s.ReusableBytes > 0 {
+		database += ", " + size(s.ReusableBytes) + " free for new data"
+	}
+	kept := "all samples"
+	if s.SampleLimitBytes > 0 {
+		kept = "samples up to " + size(s.SampleLimitBytes)
+	}
+	if s.SampleAgeSeconds > 0 {
+		kept += fmt.Sprintf(" for %v", time.Duration(s.SampleAgeSeconds)*time.Second)
+	}
+	if s.Limiting {
+		kept += "; THE OLDEST ARE BEING DROPPED"
+	}
+	if !s.OldestSamples.IsZero() {
+		kept += ", the oldest of " + s.OldestSamples.String()
+	}
+	if s.SamplesDropped > 0 {
+		kept += fmt.Sprintf("; %d dropped since the start", s.SamplesDropped)
+	}
+	rows := [][2]string{{"Database", database}, {"Kept", kept}, {"Events", fmt.Sprintf("%d, %d dropped since the start", s.Events, s.EventsDropped)}}
+	if s.DiskBytes > 0 {
+		disk := fmt.Sprintf("%s free of %s", size(s.DiskFreeBytes), size(s.DiskBytes))
+		if s.Refusing {
+			disk += "; TOO LITTLE: WRITES ARE REFUSED"
+		}
+		rows = append(rows, [2]string{"Disk", disk})
+	}
+	return rows
+}
+
+// size writes a number of bytes for people.
+func size(n int64) string {
+	unit, div := "B", 1.0
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if float64(n)/div < 1024 {
+			break
+		}
+		unit, div = u, div*1024
+	}
+	if unit == "B" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", float64(n)/div, unit)
 }

@@ -29,6 +29,38 @@ type Status struct {
 	Devices       Devices   `json:"devices"`
 	MQTT          MQTT      `json:"mqtt"`
 	Commit        Commit    `json:"commit"`
+	Storage       Storage   `json:"storage"`
+}
+
+// Storage says what the database takes, and how long data is kept. Numbers about its inside are some seconds old.
+type Storage struct {
+	// The size of the database's file and of its log.
+	DatabaseBytes int64 `json:"database_bytes"`
+	LogBytes      int64 `json:"log_bytes"`
+	// What of the database holds data, and what in it is free for new data.
+	UsedBytes     int64 `json:"used_bytes"`
+	ReusableBytes int64 `json:"reusable_bytes"`
+	// The disk that it is on; absent where that is not known.
+	DiskBytes     int64 `json:"disk_bytes,omitempty"`
+	DiskFreeBytes int64 `json:"disk_free_bytes,omitempty"`
+	// When used_bytes reaches this, the oldest samples go; absent: they do not.
+	SampleLimitBytes int64 `json:"sample_limit_bytes,omitempty"`
+	// Samples go when they are so old; absent: they do not.
+	SampleAgeSeconds float64 `json:"sample_age_seconds,omitempty"`
+	// Whether samples are dropped for the size of the database.
+	Limiting bool `json:"limiting"`
+	// With less free than this, on the disk and in the database together, writes are refused; absent: they are not.
+	MinFreeBytes int64 `json:"min_free_bytes,omitempty"`
+	// Whether writes are refused for that.
+	Refusing bool `json:"refusing"`
+	// When the oldest samples that are kept were received; absent: there are none.
+	OldestSamples Time `json:"oldest_samples,omitzero"`
+	// How many events are kept, and the number of the oldest one.
+	Events      int64 `json:"events"`
+	OldestEvent int64 `json:"oldest_event,omitempty"`
+	// What was dropped since the start.
+	SamplesDropped int64 `json:"samples_dropped"`
+	EventsDropped  int64 `json:"events_dropped"`
 }
 
 // Devices counts the devices of all tenants.

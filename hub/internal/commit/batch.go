@@ -23,6 +23,8 @@ type Batch struct {
 	counts []count
 	ops    []op
 	size   int
+
+	maintains bool // makes room, see Committer.Maintain
 }
 
 type count struct {

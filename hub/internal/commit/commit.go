@@ -54,6 +54,8 @@ type Committer struct {
 	taken []*Batch // of the running transaction; only Run
 	stats Stats
 	down  atomic.Bool
+
+	refusal atomic.Pointer[error] // not nil: why new data is refused
 }
 
 // Stats counts what a [Committer] has done: transactions on disk, the batches in them, and transactions that failed.
@@ -88,7 +90,25 @@ func (c *Committer) Stats() *Stats { return &c.stats }
 
 // Healthy reports whether the disk accepted the last transaction. While it does not, and nobody else writes, Run tries
 // again each second, so that this becomes true by itself.
-func (c *Committer) Healthy() bool { return !c.down.Load() }
+func (c *Committer) Healthy() bool { return !c.down.Load() && c.refusal.Load() == nil }
+
+// Refuse has everything refused with an error, which is core.ErrStorage, except what goes through [Committer.Maintain]: so
+// that a disk that is nearly full has room left for making room. nil accepts again.
+func (c *Committer) Refuse(why error) {
+	if why == nil {
+		c.refusal.Store(nil)
+		return
+	}
+	c.refusal.Store(&why)
+}
+
+// Refusal returns the error of [Committer.Refuse] that is in force, nil if there is none.
+func (c *Committer) Refusal() error {
+	if why := c.refusal.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
 
 // Submit hands a batch in, and waits while too much is queued. After an error, which is core.ErrStopping, the batch is
 // still the caller's and its owner is not called. It must not be called from what runs on the committer's goroutine:
@@ -124,8 +144,16 @@ func (c *Committer) submit(ctx context.Context, b *Batch) error {
 
 // Do commits one operation and returns its error, or nil when it is on disk. When ctx ends while the operation waits or
 // runs, its outcome is not known to the caller: it may still be committed. See [Committer.Submit] for where not to call it.
-func (c *Committer) Do(ctx context.Context, do func(*Tx) error) error {
+func (c *Committer) Do(ctx context.Context, do func(*Tx) error) error { return c.do(ctx, do, false) }
+
+// Maintain is Do for what makes room: it is committed even while everything else is refused.
+func (c *Committer) Maintain(ctx context.Context, do func(*Tx) error) error {
+	return c.do(ctx, do, true)
+}
+
+func (c *Committer) do(ctx context.Context, do func(*Tx) error, maintain bool) error {
 	w := &waiter{done: make(chan error, 1)}
+	w.batch.maintains = maintain
 	w.batch.Owner = w
 	w.batch.Do(do, func(err error) { w.err = err })
 	if err := c.submit(ctx, &w.batch); err != nil {
@@ -206,8 +234,33 @@ func probe(tx store.Tx) error {
 	return tx.PutRecord("", "", "commit/probe", time.Now().UTC().AppendFormat(nil, time.RFC3339Nano))
 }
 
+// refuse tells the owners of batches that would change something that they are refused, and returns the others.
+func refuse(batches []*Batch, why error) []*Batch {
+	kept := batches[:0]
+	for _, b := range batches {
+		if b.maintains {
+			kept = append(kept, b)
+			continue
+		}
+		if b.Empty() { // and now, because what comes behind it is refused now
+			b.Owner.Committed(b, nil)
+			continue
+		}
+		for _, o := range b.ops {
+			if o.done != nil {
+				o.done(why)
+			}
+		}
+		b.Owner.Committed(b, why)
+	}
+	return kept
+}
+
 // commit writes the batches in one transaction and tells their owners.
 func (c *Committer) commit(batches []*Batch) {
+	if why := c.Refusal(); why != nil {
+		batches = refuse(batches, why)
+	}
 	tx := &Tx{committer: c, now: c.cfg.Now()}
 	var results []error // of the operations, in order
 	var err error

@@ -517,3 +517,41 @@ func TestManyAtOnce(t *testing.T) {
 		return nil
 	})
 }
+
+// TestRefuse: everything is refused in order, except what makes room and what changes nothing.
+func TestRefuse(t *testing.T) {
+	f := start(t, nil)
+	why := fmt.Errorf("%w: nearly full", core.ErrStorage)
+	f.Refuse(why)
+	if f.Healthy() || f.Refusal() != why {
+		t.Error("it says that all is well")
+	}
+	var j journal
+	o := newOwner("o", &j)
+	first, empty, last := &commit.Batch{Owner: o}, &commit.Batch{Owner: o, Reply: []byte("pong")}, &commit.Batch{Owner: o}
+	first.Do(insert("a"), func(err error) { j.add("a" + suffix(err)) })
+	last.Do(insert("b"), func(err error) { j.add("b" + suffix(err)) })
+	for _, b := range []*commit.Batch{first, empty, last} {
+		submit(t, f, b)
+	}
+	for range 3 {
+		<-o.done
+	}
+	if err := f.Do(t.Context(), insert("c")); !errors.Is(err, why) {
+		t.Errorf("got %v, want %v", err, why)
+	}
+	if err := f.Maintain(t.Context(), insert("d")); err != nil {
+		t.Error(err)
+	}
+	f.Refuse(nil)
+	if err := f.Do(t.Context(), insert("e")); err != nil || !f.Healthy() {
+		t.Error(err)
+	}
+	if got := tenants(t, f); got != "de" {
+		t.Errorf("got tenants %q, want de", got)
+	}
+	want := []string{"a: storage", "o committed: storage", "o committed", "b: storage", "o committed: storage"}
+	if d := cmp.Diff(want, j.list); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
