@@ -198,9 +198,13 @@ func (b *Broker) scanRetained(tx *commit.Tx, s *session, a *audience, sub core.S
 	return "", nil
 }
 
-// sendOne queues one retained message. It has the retain flag whatever the options say. [MQTT-3.3.1-8]
+// sendOne queues one retained message. It has the retain flag whatever the options say. ([MQTT-3.3.1-8] of version 3.1.1.)
 func (b *Broker) sendOne(tx *commit.Tx, s *session, sub core.Subscription, m *core.Retained, left *slice, out *deliveries) error {
 	if m.Expired(tx.Now()) || sub.NoLocal && m.ClientID == s.Key.ClientID {
+		return nil
+	}
+	if min(m.QoS, sub.QoS) > 0 && !s.room(m.Size()) {
+		left.full = true
 		return nil
 	}
 	to := target{s: s, qos: sub.QoS, asPublished: true, ids: newSubscription(sub).ids}
