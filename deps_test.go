@@ -65,7 +65,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/dialect/mqtt",
-		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/access internal/topic",
+		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/access internal/topic internal/mqtt",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{

@@ -3,11 +3,14 @@ package hub
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
@@ -43,7 +46,22 @@ func (p *parts) verify(cs tls.ConnectionState) error {
 	if len(cs.PeerCertificates) == 0 {
 		return nil
 	}
-	return p.ca.Verify(cs.PeerCertificates[0])
+	return p.verifyClient(cs.PeerCertificates[0])
+}
+
+// verifyTimeout bounds the wait for the list of registered authorities, which is read when it has changed.
+const verifyTimeout = 5 * time.Second
+
+// verifyClient tells whether a certificate is one that a dialect may accept: of our CA, or of an authority that a tenant
+// has registered for its plain devices.
+func (p *parts) verifyClient(leaf *x509.Certificate) error {
+	err := p.ca.Verify(leaf)
+	if !errors.Is(err, ca.ErrUnknownIssuer) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
+	defer cancel()
+	return p.devices.VerifyForeign(ctx, leaf)
 }
 
 // httpsTLS is the TLS side of the HTTPS port. Certificates that nobody accepts are no reason to refuse HTTP; those of a

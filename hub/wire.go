@@ -53,6 +53,7 @@ type parts struct {
 	refusals    *refusal.Log
 	hasher      *credential.Hasher
 	broker      *broker.Broker
+	devices     *mqtt.Dialect // the dialect of plain devices
 	dialects    []dialect.Dialect
 
 	closers []func() error // in the order of opening
@@ -238,6 +239,10 @@ func (h *Hub) assemble(p *parts) {
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
 		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, MaxConnections: p.limits.MQTTConnections,
 	})
+	p.devices = mqtt.New(mqtt.Config{
+		Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+		DefaultTenant: h.defaultTenant(), Hasher: p.hasher, Anonymous: h.cfg.MQTTAnonymous,
+	})
 	// Each dialect is a line here.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{
@@ -245,12 +250,7 @@ func (h *Hub) assemble(p *parts) {
 			Refused:   p.refusals.Add,
 			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
 		}),
-		// The last one: it takes what no platform wants.
-		mqtt.New(mqtt.Config{
-			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-			DefaultTenant: h.defaultTenant(), Hasher: p.hasher,
-			Anonymous: h.cfg.MQTTAnonymous,
-		}),
+		p.devices, // the last one: it takes what no platform wants
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))
 	for _, d := range p.dialects {

@@ -56,3 +56,32 @@ func FuzzMessageProperties(f *testing.F) {
 		}
 	})
 }
+
+func TestEncodedContentType(t *testing.T) {
+	for name, m := range map[string]*MessageProperties{
+		"none":       {},
+		"alone":      {ContentType: Some("text/plain")},
+		"empty":      {ContentType: Some("")},
+		"behind all": {PayloadFormat: Some(byte(1)), ResponseTopic: "a", CorrelationData: []byte{3, 0, 1}, User: []UserProperty{{"k", "v"}}, ContentType: Some("application/json")},
+		"not there":  {PayloadFormat: Some(byte(1)), ResponseTopic: "a", User: []UserProperty{{"k", "v"}}},
+	} {
+		b := m.Append(nil)
+		if got := string(EncodedContentType(b)); got != m.ContentType.Value {
+			t.Errorf("%s: got %q, want %q", name, got, m.ContentType.Value)
+		}
+		for i := range b {
+			EncodedContentType(b[:i]) // must not panic
+		}
+	}
+}
+
+// FuzzEncodedContentType: it agrees with the decoder on whatever that takes, and takes anything.
+func FuzzEncodedContentType(f *testing.F) {
+	f.Add((&MessageProperties{ContentType: Some("text/plain"), User: []UserProperty{{"a", "b"}}}).Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := string(EncodedContentType(b))
+		if m, err := DecodeMessageProperties(b); err == nil && m != nil && got != m.ContentType.Value {
+			t.Errorf("%x: got %q, want %q", b, got, m.ContentType.Value)
+		}
+	})
+}

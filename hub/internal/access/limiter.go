@@ -12,56 +12,83 @@ const (
 	pause = 5 * time.Second
 )
 
-// maxAddresses bounds the memory of a Limiter.
+// maxAddresses bounds the memory of a Limits.
 const maxAddresses = 4096
 
 // A Limiter counts failed sign-ins by address; of IPv6, where one machine has many, by network of 64 bits. The zero
 // Limiter is ready. Its methods may be called concurrently.
-type Limiter struct {
-	mu sync.Mutex
-	m  map[netip.Prefix]time.Time // when all that was done wrong is forgotten: one pause for each failure
-}
+type Limiter struct{ limits Limits[netip.Prefix] }
 
 // Wait returns how long an address has to wait before it may try again; 0: not at all.
 func (l *Limiter) Wait(addr netip.Addr, now time.Time) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	until, known := l.m[network(addr)]
-	if !known || !until.After(now) {
-		return 0
-	}
-	return max(0, until.Sub(now)-(burst-1)*pause)
+	return l.limits.Wait(Network(addr), now)
 }
 
 // Fail notes a failed sign-in.
-func (l *Limiter) Fail(addr netip.Addr, now time.Time) {
+func (l *Limiter) Fail(addr netip.Addr, now time.Time) { l.limits.Fail(Network(addr), now) }
+
+// Limits counts failures by what they are counted for. The zero Limits is ready. Its methods may be called concurrently.
+type Limits[K comparable] struct {
+	// Burst is how many failures are possible at once, and Pause the time after which another one is. 0: ten, 5 s.
+	Burst int
+	Pause time.Duration
+
+	mu sync.Mutex
+	m  map[K]time.Time // when all that was done wrong is forgotten: one pause for each failure
+}
+
+func (l *Limits[K]) rate() (int, time.Duration) {
+	b, p := l.Burst, l.Pause
+	if b == 0 {
+		b = burst
+	}
+	if p == 0 {
+		p = pause
+	}
+	return b, p
+}
+
+// Wait returns how long k has to wait before the next try; 0: not at all.
+func (l *Limits[K]) Wait(k K, now time.Time) time.Duration {
+	burst, pause := l.rate()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := network(addr)
-	until, known := l.m[n]
+	until, known := l.m[k]
+	if !known || !until.After(now) {
+		return 0
+	}
+	return max(0, until.Sub(now)-time.Duration(burst-1)*pause)
+}
+
+// Fail notes a failure.
+func (l *Limits[K]) Fail(k K, now time.Time) {
+	burst, pause := l.rate()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until, known := l.m[k]
 	if !known && len(l.m) >= maxAddresses {
 		l.forget(now)
 	}
 	if l.m == nil {
-		l.m = map[netip.Prefix]time.Time{}
+		l.m = map[K]time.Time{}
 	}
 	if until.Before(now) {
 		until = now
 	}
 	// A limit for those that tried at the same moment: nobody waits for longer than after a burst.
-	l.m[n] = minTime(until.Add(pause), now.Add(burst*pause))
+	l.m[k] = minTime(until.Add(pause), now.Add(time.Duration(burst)*pause))
 }
 
 // forget makes room: of those that are forgiven, or else of the one that has done the least. Who comes from very many
 // addresses so cannot have his own guesses forgotten.
-func (l *Limiter) forget(now time.Time) {
-	var least netip.Prefix
+func (l *Limits[K]) forget(now time.Time) {
+	var least K
 	first := true
-	for n, until := range l.m {
+	for k, until := range l.m {
 		if !until.After(now) {
-			delete(l.m, n)
+			delete(l.m, k)
 		} else if first || until.Before(l.m[least]) {
-			least, first = n, false
+			least, first = k, false
 		}
 	}
 	if len(l.m) >= maxAddresses {
@@ -76,8 +103,8 @@ func minTime(a, b time.Time) time.Time {
 	return b
 }
 
-// network returns what is counted together; the zero prefix for no address.
-func network(addr netip.Addr) netip.Prefix {
+// Network returns what is counted together: an address, in IPv6 a network of 64 bits; the zero prefix for no address.
+func Network(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()
 	if addr.Is6() {

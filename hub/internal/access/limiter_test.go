@@ -58,11 +58,11 @@ func TestLimiterNetworks(t *testing.T) {
 		{"fe80::1%eth0", "fe80::1%eth1", true},
 		{"10.0.0.1", "10.0.0.2", false},
 	} {
-		if got := network(netip.MustParseAddr(tt.a)) == network(netip.MustParseAddr(tt.b)); got != tt.same {
+		if got := Network(netip.MustParseAddr(tt.a)) == Network(netip.MustParseAddr(tt.b)); got != tt.same {
 			t.Errorf("%s and %s: got the same %v, want %v", tt.a, tt.b, got, tt.same)
 		}
 	}
-	if network(netip.Addr{}) != (netip.Prefix{}) {
+	if Network(netip.Addr{}) != (netip.Prefix{}) {
 		t.Error("no address has a network")
 	}
 }
@@ -78,15 +78,15 @@ func TestLimiterIsBounded(t *testing.T) {
 	for i := range 2*maxAddresses + 10 {
 		l.Fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now)
 	}
-	if len(l.m) > maxAddresses {
-		t.Errorf("got %d addresses, want at most %d", len(l.m), maxAddresses)
+	if len(l.limits.m) > maxAddresses {
+		t.Errorf("got %d addresses, want at most %d", len(l.limits.m), maxAddresses)
 	}
 	if l.Wait(worst, now) == 0 {
 		t.Error("the address with the most failures was forgotten")
 	}
 	now = now.Add(time.Hour)
 	l.Fail(netip.MustParseAddr("192.0.2.9"), now)
-	if len(l.m) != 1 {
-		t.Errorf("got %d addresses an hour later, want 1", len(l.m))
+	if len(l.limits.m) != 1 {
+		t.Errorf("got %d addresses an hour later, want 1", len(l.limits.m))
 	}
 }

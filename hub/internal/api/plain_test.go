@@ -116,7 +116,7 @@ var plainScenarios = []scenario{
 
 	{name: "authorities", do: "GET /v1/tenants/acme/authorities", token: readAcme, want: []string{"CN=Known CA", `"auto_register": false`}},
 	{name: "another's authorities", do: "GET /v1/tenants/other/authorities", token: readAcme, code: 404},
-	{name: "register authority", do: "POST /v1/tenants/acme/authorities", token: ownerToken, body: `{"pem":` + newAuthorityPEM + `,"auto_register":true}`, code: 201, want: []string{"CN=New CA", `"auto_register": true`, `"tenant": "acme"`}, after: func(t *testing.T, g *rig) {
+	{name: "register authority", do: "POST /v1/tenants/acme/authorities", token: ownerToken, body: `{"pem":` + newAuthorityPEM + `,"auto_register":true}`, code: 201, want: []string{"CN=New CA", `"auto_register": true`, `"tenant": "acme"`}, event: "authority.registered", after: func(t *testing.T, g *rig) {
 		g.view(func(rd store.Reader) error {
 			list, err := credential.AllAuthorities(rd)
 			if len(list) != 2 {
@@ -128,7 +128,7 @@ var plainScenarios = []scenario{
 	{name: "register authority of another tenant", do: "POST /v1/tenants/other/authorities", token: ownerToken, body: `{"pem":` + jsonText(knownAuthority) + `}`, code: 409, want: []string{"registered for tenant acme"}},
 	{name: "register what is no authority", do: "POST /v1/tenants/acme/authorities", token: ownerToken, body: `{"pem":` + noAuthorityPEM + `}`, code: 400, want: []string{"not an authority"}},
 	{name: "register authority as one tenant", do: "POST /v1/tenants/acme/authorities", token: adminAcme, body: `{"pem":` + newAuthorityPEM + `}`, code: 403},
-	{name: "remove authority", do: "DELETE /v1/tenants/acme/authorities/" + authorityID(knownAuthority), token: ownerToken, code: 204},
+	{name: "remove authority", do: "DELETE /v1/tenants/acme/authorities/" + authorityID(knownAuthority), token: ownerToken, code: 204, event: "authority.removed"},
 	{name: "remove no authority", do: "DELETE /v1/tenants/other/authorities/" + authorityID(knownAuthority), token: ownerToken, code: 404},
 
 	{name: "publish", do: "POST /v1/tenants/acme/publish", token: writeAcme, body: `{"topic":"lamp/cmd","text":"on","qos":1,"retain":true}`, want: []string{`"reached": 2`}, after: func(t *testing.T, g *rig) {

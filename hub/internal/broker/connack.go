@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -133,7 +134,7 @@ func (c *conn) negotiate(p *mqtt.Connect) {
 			c.hello.SessionExpiry = mqtt.Some(expirySeconds(c.expiry))
 		}
 		if p.ClientID == "" {
-			c.hello.AssignedClientID = c.grant.Session.ClientID // [MQTT-3.2.2-16]
+			c.hello.AssignedClientID = cmp.Or(c.grant.Assigned, c.grant.Session.ClientID) // [MQTT-3.2.2-16]
 		}
 		if p.RequestResponseInformation { // [MQTT-3.1.2-28]: unasked it is not sent
 			c.hello.ResponseInformation = profile.ResponseInformation

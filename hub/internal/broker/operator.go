@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
 // byOperator is the reason of connections that an operator has ended.
@@ -225,6 +226,41 @@ func (b *Broker) DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string
 		if err := b.Disconnect(tx, k, false, reason); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Restrict ends the connections of a device, and those of its subscriptions, also of sessions that are not connected, that
+// do not lie within one of the filters: what it may receive has changed.
+func (b *Broker) Restrict(tx *commit.Tx, n core.DeviceNum, subscribe []string, reason string) error {
+	if n == 0 {
+		return nil
+	}
+	for _, s := range b.sessions {
+		if s.Device != n {
+			continue
+		}
+		if err := b.restrict(tx, s, subscribe); err != nil {
+			return err
+		}
+	}
+	return b.DisconnectDevice(tx, n, reason)
+}
+
+func (b *Broker) restrict(tx *commit.Tx, s *session, subscribe []string) error {
+	for f, sub := range s.filters {
+		_, inner, err := topic.SplitShared(f)
+		if err == nil && slices.ContainsFunc(subscribe, func(g string) bool { return topic.Covers(g, inner) }) {
+			continue
+		}
+		if s.stored() {
+			if err := tx.DeleteSubscription(s.Num, f); err != nil {
+				return err
+			}
+		}
+		b.unsubscribe(s, f)
+		tx.Undo(func() { b.subscribe(s, f, sub) })
+		s.expect(tx, core.Subscription{Filter: f})
 	}
 	return nil
 }

@@ -280,7 +280,7 @@ func (c *conn) allowed(name string) bool {
 			return true
 		}
 	}
-	return false
+	return c.freeDollar(name)
 }
 
 func (c *conn) receive(id uint16) {

@@ -90,7 +90,19 @@ func (c *conn) subscribable(filter string, withID bool) mqtt.ReasonCode {
 			return 0
 		}
 	}
+	if c.freeDollar(inner) {
+		return 0
+	}
 	return mqtt.ReasonNotAuthorized
+}
+
+// freeDollar reports whether a topic or filter begins with "$", is not the hub's and is granted by Grant.Dollar.
+func (c *conn) freeDollar(name string) bool {
+	if !c.grant.Dollar || name == "" || name[0] != '$' {
+		return false
+	}
+	first, _, _ := strings.Cut(name, "/")
+	return first != "$SYS" && first != "$share"
 }
 
 // subAckCode says in the words of the client's version that a subscription is refused. Version 3.1 has no word for it:

@@ -36,6 +36,10 @@ const (
 	CredentialsChanged   EventKind = "credentials.changed"   // {"what":"password"}: what opened the device may not any more
 	GrantsChanged        EventKind = "grants.changed"        // what the device may publish and subscribe to
 
+	// About no device, but the devices of a dialect in a tenant.
+	AuthorityRegistered EventKind = "authority.registered" // {"id":"..."}: its certificates open devices
+	AuthorityRemoved    EventKind = "authority.removed"    // {"id":"..."}
+
 	// About no device; of a tenant, or without one of all.
 	TenantCreated EventKind = "tenant.created"
 	TokenCreated  EventKind = "token.created" // {"id":"...","name":"...","scope":"read"}

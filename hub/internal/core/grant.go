@@ -42,10 +42,15 @@ type SessionKey struct {
 
 // A Grant is what a dialect decides at sign-in and what the broker then enforces.
 type Grant struct {
-	Session   SessionKey
+	Session SessionKey
+	// Assigned is the client id that a client is told which has sent none; "": that of Session.
+	Assigned  string
 	Device    DeviceNum // 0: not a device
 	Publish   []string  // topic filters
 	Subscribe []string  // topic filters: a subscription must lie within one of them
+	// Dollar says that topics which begin with "$" are as free as Publish and Subscribe make others, where no wildcard
+	// matches them. Those of the hub itself never are.
+	Dollar bool
 	// Private says that no session but this one can have a subscription that matches what it publishes, so
 	// that the broker need not look further than its own subscriptions.
 	Private bool

@@ -203,11 +203,21 @@ func SetGrants(tx Tx, k core.DeviceKey, g Grants) error {
 	return tx.Emit(core.Event{Device: k, Num: h.Num, Kind: core.GrantsChanged})
 }
 
+// Added reports whether an event of [core.CredentialsChanged] tells of something that opens the device too, so that what
+// opened it before still does.
+func Added(e core.Event) bool {
+	var c change
+	return json.Unmarshal(e.Data, &c) == nil && c.What == ChangeTokenAdded
+}
+
+// A change is the data of core.CredentialsChanged.
+type change struct {
+	What string `json:"what"`
+}
+
 // emit tells what of a device's credentials has changed.
 func emit(tx Tx, h Holder, kind core.EventKind, what string) error {
-	data, err := json.Marshal(struct {
-		What string `json:"what"`
-	}{what})
+	data, err := json.Marshal(change{what})
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type AuthorityTx interface {
 	AuthorityReader
 	PutRecord(t core.TenantID, dialect, key string, value []byte) error
 	DeleteRecord(t core.TenantID, dialect, key string) error
+	Emit(e core.Event) error
 	Now() time.Time
 }
 
@@ -111,7 +112,17 @@ func RegisterAuthority(tx AuthorityTx, a Authority) (Authority, error) {
 	if err := tx.PutRecord(a.Tenant, Dialect, authorityPrefix+a.ID, raw); err != nil {
 		return fail(err)
 	}
-	return a, nil
+	return a, emitAuthority(tx, core.AuthorityRegistered, a.Tenant, a.ID)
+}
+
+func emitAuthority(tx AuthorityTx, kind core.EventKind, t core.TenantID, id string) error {
+	data, err := json.Marshal(struct {
+		ID string `json:"id"`
+	}{id})
+	if err != nil {
+		return err
+	}
+	return tx.Emit(core.Event{Kind: kind, Device: core.DeviceKey{Tenant: t, Dialect: Dialect}, Data: data})
 }
 
 // RemoveAuthority ends what RegisterAuthority began; core.ErrNotFound if the tenant has none of this id.
@@ -123,5 +134,5 @@ func RemoveAuthority(tx AuthorityTx, t core.TenantID, id string) error {
 	if err != nil {
 		return fmt.Errorf("remove authority %.64q of %s: %w", id, t, err)
 	}
-	return nil
+	return emitAuthority(tx, core.AuthorityRemoved, t, id)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
 // notStored is the scope of the counters for messages that were passed on without being stored.
@@ -31,23 +32,30 @@ type device struct {
 
 // A link is the dialect's side of one connection.
 type link struct {
-	d      *Dialect
-	holder credential.Holder // as it was at sign-in
-	dev    *device           // set by Connected
+	d     *Dialect
+	proof         // as it was at sign-in
+	dev   *device // set by Connected
 
 	scratch []byte
 }
 
-func newLink(d *Dialect, h credential.Holder) *link { return &link{d: d, holder: h} }
+func newLink(d *Dialect, p proof) *link { return &link{d: d, proof: p} }
 
 // Connected marks the device as connected, if what let it in still holds.
 func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
-	now, err := credential.Find(tx, l.holder.DeviceKey)
+	now, err := credential.Find(tx, l.DeviceKey)
 	if err != nil {
 		return err
 	}
-	if !now.Same(l.holder) {
-		return fmt.Errorf("sign in %s: %w: credentials or grants have changed meanwhile", l.holder.DeviceKey, core.ErrConflict)
+	if !now.Same(l.Holder) {
+		return fmt.Errorf("sign in %s: %w: credentials or grants have changed meanwhile", l.DeviceKey, core.ErrConflict)
+	}
+	if l.serial != "" {
+		if crt, err := tx.Certificate(l.serial); err != nil {
+			return err
+		} else if crt.State == core.CertificateRevoked {
+			return errRevoked
+		}
 	}
 	l.attach(tx)
 	dev := now.Device
@@ -66,7 +74,7 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 
 // attach counts the connection.
 func (l *link) attach(tx *commit.Tx) {
-	n := l.holder.Num
+	n := l.Num
 	if l.dev = l.d.devices[n]; l.dev == nil {
 		l.dev = &device{}
 		l.d.devices[n] = l.dev
@@ -77,7 +85,7 @@ func (l *link) attach(tx *commit.Tx) {
 
 func (l *link) detach() {
 	if l.dev.connections--; l.dev.connections == 0 {
-		delete(l.d.devices, l.holder.Num)
+		delete(l.d.devices, l.Num)
 	}
 }
 
@@ -86,12 +94,12 @@ func (l *link) Disconnected(tx *commit.Tx, reason string) error {
 	l.detach()
 	tx.Undo(func() {
 		l.dev.connections++
-		l.d.devices[l.holder.Num] = l.dev
+		l.d.devices[l.Num] = l.dev
 	})
 	if l.dev.connections > 0 {
 		return nil
 	}
-	dev, err := tx.DeviceByNum(l.holder.Num)
+	dev, err := tx.DeviceByNum(l.Num)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil // deleted while it was connected
 	} else if err != nil {
@@ -109,9 +117,9 @@ func (l *link) Disconnected(tx *commit.Tx, reason string) error {
 func (l *link) emit(tx *commit.Tx, kind core.EventKind, data any) error {
 	raw, err := json.Marshal(data)
 	if err != nil {
-		return fmt.Errorf("event of %s: %w: %v", l.holder.DeviceKey, core.ErrInvalid, err)
+		return fmt.Errorf("event of %s: %w: %v", l.DeviceKey, core.ErrInvalid, err)
 	}
-	return tx.Emit(core.Event{Kind: kind, Device: l.holder.DeviceKey, Num: l.holder.Num, Data: raw})
+	return tx.Emit(core.Event{Kind: kind, Device: l.DeviceKey, Num: l.Num, Data: raw})
 }
 
 // A channel is what a topic stands for; it is kept in the topic's Aux, so that a message on a known topic costs no search.
@@ -131,12 +139,12 @@ func (l *link) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch) err
 		t.Aux = ch
 	}
 	n := int64(len(t.Name) + len(m.Payload))
-	b.Count(l.holder.Num, "", 1, n)
+	b.Count(l.Num, "", 1, n)
 	if ch.series == nil {
-		b.Count(l.holder.Num, notStored, 1, n)
+		b.Count(l.Num, notStored, 1, n)
 		return nil
 	}
-	l.scratch = appendValue(l.scratch[:0], m.Payload, formAny)
+	l.scratch = appendValue(l.scratch[:0], m.Payload, formOf(mqtt.EncodedContentType(m.Properties)))
 	now := l.d.cfg.Now().UnixMicro()
 	b.Sample(ch.series, now, now, l.scratch)
 	const keep = 16 << 10
@@ -152,19 +160,19 @@ const loadTimeout = 10 * time.Second
 // series returns the series of a topic, nil if its messages are not to be stored. A device that publishes to ever new topics
 // must not fill the table of series, which is for ever.
 func (l *link) series(name string) (*core.Series, error) {
-	if l.holder.Grants.NoSamples || len(name) > maxChannelBytes {
+	if l.Grants.NoSamples || len(name) > maxChannelBytes {
 		return nil, nil
 	}
 	l.dev.mu.Lock()
 	defer l.dev.mu.Unlock()
 	if l.dev.series == nil {
 		if err := l.load(); err != nil {
-			return nil, fmt.Errorf("channels of %s: %w", l.holder.DeviceKey, err)
+			return nil, fmt.Errorf("channels of %s: %w", l.DeviceKey, err)
 		}
 	}
 	s := l.dev.series[name]
 	if s == nil && len(l.dev.series) < l.d.cfg.MaxChannels {
-		s = &core.Series{Device: l.holder.Num, Channel: name}
+		s = &core.Series{Device: l.Num, Channel: name}
 		l.dev.series[name] = s
 	}
 	return s, nil
@@ -175,7 +183,7 @@ func (l *link) load() error {
 	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 	defer cancel()
 	return l.d.cfg.Store.View(ctx, func(rd store.Reader) error {
-		list, err := rd.SeriesAfter(l.holder.Num, "", "", l.d.cfg.MaxChannels)
+		list, err := rd.SeriesAfter(l.Num, "", "", l.d.cfg.MaxChannels)
 		if err != nil {
 			return err
 		}

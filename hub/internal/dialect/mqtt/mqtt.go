@@ -15,7 +15,7 @@ import (
 )
 
 // Name is the dialect's name in the admin API, the logs and storage.
-const Name = "mqtt"
+const Name = credential.Dialect
 
 // DefaultMaxChannels is how many channels a device can have when the Config does not say otherwise.
 const DefaultMaxChannels = 1000
@@ -29,7 +29,8 @@ type Config struct {
 
 	// DefaultTenant is the tenant of user names that name none; "": they open nothing.
 	DefaultTenant core.TenantID
-	// Anonymous lets clients without a user name in on ports without TLS (core.Claim.Plain), to all topics of DefaultTenant.
+	// Anonymous lets clients on the plain TCP port in that show no credentials at all: they may do everything in
+	// DefaultTenant, and are one device together.
 	Anonymous bool
 	// Hasher computes slow hashes of passwords; nil: one of its own.
 	Hasher *credential.Hasher
@@ -46,13 +47,17 @@ type Broker interface {
 	dialect.Broker
 	// DisconnectDevice ends the connections of all sessions of a device. The sessions stay.
 	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+	// Restrict does that too, and ends those of its subscriptions that do not lie within one of the filters.
+	Restrict(tx *commit.Tx, n core.DeviceNum, subscribe []string, reason string) error
 }
 
 // Dialect speaks MQTT as it is. It implements dialect.Dialect; its methods may be called concurrently.
 type Dialect struct {
-	cfg     Config
-	log     *slog.Logger
-	devices map[core.DeviceNum]*device // those with a connection; the committer's goroutine only
+	cfg         Config
+	log         *slog.Logger
+	guesses     guesses
+	authorities authorities
+	devices     map[core.DeviceNum]*device // those with a connection; the committer's goroutine only
 }
 
 // New returns the dialect. It does no I/O.
@@ -69,7 +74,9 @@ func New(cfg Config) *Dialect {
 	if cfg.MaxChannels == 0 {
 		cfg.MaxChannels = DefaultMaxChannels
 	}
-	return &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", Name), devices: map[core.DeviceNum]*device{}}
+	return &Dialect{
+		cfg: cfg, log: cfg.Logger.With("dialect", Name), guesses: newGuesses(), devices: map[core.DeviceNum]*device{},
+	}
 }
 
 // Name returns "mqtt".
@@ -85,14 +92,28 @@ func (d *Dialect) Serves(*http.Request) bool { return false }
 func (d *Dialect) Handler() http.Handler { return nil }
 
 // Notify ends the connections of devices whose credentials or grants have changed: they sign in anew, with what holds now.
+// That a certificate was revoked is not among it: who revokes it disconnects its device, whatever the dialect.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 	switch e.Kind {
 	case core.CredentialsInhibited:
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials inhibited")
 	case core.CredentialsChanged:
+		if credential.Added(e) {
+			return nil
+		}
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials changed")
+	case core.AuthorityRegistered, core.AuthorityRemoved:
+		tx.After(d.authorities.changed)
 	case core.GrantsChanged:
-		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "grants changed")
+		h, err := credential.Find(tx, e.Device)
+		if err != nil {
+			return err
+		}
+		_, subscribe, err := h.Grants.For(h.DeviceKey)
+		if err != nil {
+			return err
+		}
+		return d.cfg.Broker.Restrict(tx, e.Num, subscribe, "grants changed")
 	}
 	return nil
 }

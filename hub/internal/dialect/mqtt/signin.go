@@ -1,13 +1,17 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
@@ -17,63 +21,82 @@ import (
 // maxClientIDBytes bounds client ids, which are part of keys in storage.
 const maxClientIDBytes = 1024
 
-// failureStep is what refusals of a password are delayed to a multiple of, so that the time they take tells neither whether
-// there is such a device nor how its password is kept.
-const failureStep = 100 * time.Millisecond
+// anonymousDevice is the device of all who sign in without credentials, where that is allowed.
+const anonymousDevice core.DeviceID = "anonymous"
 
-// Why a password does not open a device. Operators see which it is; clients get one answer to all of them.
-var (
-	errUser     = fmt.Errorf("%w: no device is called by this user name, which is TENANT/DEVICE, or DEVICE where there is a default tenant", core.ErrUnauthenticated)
-	errPassword = fmt.Errorf("%w: wrong password, or a token that has expired", core.ErrUnauthenticated)
-)
+// A proof is who a client has proven to be, and how.
+type proof struct {
+	credential.Holder
+	serial    string    // of the certificate of our CA that was shown, "" if none was
+	ends      time.Time // of what it was proven with; zero: never
+	anonymous bool
+}
 
-// SignIn implements dialect.Dialect.
+// SignIn implements dialect.Dialect. A certificate that opens a device comes first, then user name and password.
 func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect.Link, error) {
 	if len(c.ClientID) > maxClientIDBytes {
 		return core.Grant{}, nil, fmt.Errorf("%w: client id of %d bytes, at most %d are possible", core.ErrInvalid, len(c.ClientID), maxClientIDBytes)
 	}
-	if !c.HasUsername {
-		return core.Grant{}, nil, dialect.ErrNotMine
+	p, err := d.certificate(ctx, c)
+	if errors.Is(err, dialect.ErrNotMine) {
+		switch {
+		case c.HasUsername:
+			p, err = d.password(ctx, c)
+		case d.cfg.Anonymous && c.Plain && d.cfg.DefaultTenant != "":
+			p, err = d.nobody(ctx)
+		}
 	}
-	h, life, err := d.password(ctx, c)
-	if err != nil {
+	if err == nil && p.Enrolment.Inhibited { // only who has proven to be the device is told
+		err = fmt.Errorf("%w: the device's credentials are inhibited", core.ErrDenied)
+	}
+	switch {
+	case errors.Is(err, dialect.ErrNotMine):
+		return core.Grant{}, nil, err
+	case err != nil:
 		k, _ := d.Identify(c)
-		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: errors.Is(err, core.ErrDenied), Err: err}
+		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: errors.Is(err, core.ErrDenied) && p.Num != 0, Err: err}
 	}
-	return d.grant(c, h, life)
+	return d.grant(c, p)
 }
 
 // grant says what a device may do that has proven who it is.
-func (d *Dialect) grant(c core.Claim, h credential.Holder, life time.Duration) (core.Grant, dialect.Link, error) {
-	publish, subscribe, err := h.Grants.For(h.DeviceKey)
-	if err != nil {
-		return core.Grant{}, nil, fmt.Errorf("grants of %s: %w", h.DeviceKey, err)
+func (d *Dialect) grant(c core.Claim, p proof) (core.Grant, dialect.Link, error) {
+	g := core.Grant{Device: p.Num, Retain: true}
+	if c.ClientID == "" {
+		g.Assigned = "auto-" + rand.Text()
 	}
-	return core.Grant{
-		Session:   sessionKey(h.DeviceKey, c.ClientID),
-		Device:    h.Num,
-		Publish:   publish,
-		Subscribe: subscribe,
-		Retain:    true,
-		Lifetime:  life,
-	}, newLink(d, h), nil
+	clientID := cmp.Or(c.ClientID, g.Assigned)
+	if p.anonymous {
+		g.Session = sessionKey(p.Tenant, "", clientID) // no device's
+		g.Publish, g.Subscribe, g.Dollar = []string{"#"}, []string{"#"}, true
+		return g, newLink(d, p), nil
+	}
+	g.Session = sessionKey(p.Tenant, p.ID, clientID)
+	var err error
+	if g.Publish, g.Subscribe, err = p.Grants.For(p.DeviceKey); err != nil {
+		return core.Grant{}, nil, fmt.Errorf("grants of %s: %w", p.DeviceKey, err)
+	}
+	if !p.ends.IsZero() {
+		g.Lifetime = max(p.ends.Sub(d.cfg.Now()), 1)
+	}
+	return g, newLink(d, p), nil
 }
 
 // sessionKey returns the key of a session. Client ids are free, so the device is part of the key: no device can take the
 // session of another one, whatever client id it uses. Ids of devices have no slash, so that no two pairs are one key.
-func sessionKey(k core.DeviceKey, clientID string) core.SessionKey {
-	if clientID == "" {
-		clientID = "auto-" + rand.Text() // the client does not want a session that it could come back to
-	}
-	return core.SessionKey{Tenant: k.Tenant, Dialect: Name, ClientID: string(k.ID) + "/" + clientID}
+func sessionKey(t core.TenantID, id core.DeviceID, clientID string) core.SessionKey {
+	return core.SessionKey{Tenant: t, Dialect: Name, ClientID: string(id) + "/" + clientID}
 }
 
 // Identify implements dialect.Identifier.
 func (d *Dialect) Identify(c core.Claim) (core.DeviceKey, bool) {
-	if !c.HasUsername {
-		return core.DeviceKey{}, false
+	if c.HasUsername {
+		return d.user(c.Username)
 	}
-	return d.user(c.Username)
+	if c.Certificate != nil {
+		return d.user(c.Certificate.Subject.CommonName)
+	}
+	return core.DeviceKey{}, false
 }
 
 // user reads a user name: DEVICE or TENANT/DEVICE.
@@ -86,58 +109,95 @@ func (d *Dialect) user(name string) (core.DeviceKey, bool) {
 	return k, k.Tenant.Validate() == nil && k.ID.Validate() == nil
 }
 
-// password finds the device that user name and password open, and for how long.
-func (d *Dialect) password(ctx context.Context, c core.Claim) (credential.Holder, time.Duration, error) {
-	start := time.Now()
-	h, life, err := d.checkPassword(ctx, c)
-	if errors.Is(err, core.ErrUnauthenticated) {
-		delay(ctx, start)
+// certificate finds the device that a certificate opens; dialect.ErrNotMine if it is none of ours.
+func (d *Dialect) certificate(ctx context.Context, c core.Claim) (proof, error) {
+	if c.Certificate == nil {
+		return proof{}, dialect.ErrNotMine
 	}
-	return h, life, err
+	err := d.cfg.CA.Verify(c.Certificate)
+	switch {
+	case err == nil:
+		return d.issued(ctx, c)
+	case errors.Is(err, ca.ErrUnknownIssuer):
+		return d.foreign(ctx, c)
+	}
+	return proof{}, err
 }
 
-// delay waits until a multiple of failureStep has passed since start.
-func delay(ctx context.Context, start time.Time) {
-	rest := failureStep - time.Since(start)%failureStep
-	t := time.NewTimer(rest)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (h credential.Holder, life time.Duration, err error) {
-	k, ok := d.user(c.Username)
-	if !ok {
-		return h, 0, errUser
-	}
+// issued finds the device that a certificate of our CA was issued to. What name is in it does not matter: other dialects
+// have certificates signed whose name their device has chosen.
+func (d *Dialect) issued(ctx context.Context, c core.Claim) (p proof, err error) {
+	p.serial, p.ends = ca.SerialString(c.Certificate.SerialNumber), c.Certificate.NotAfter
 	err = d.cfg.Store.View(ctx, func(rd store.Reader) error {
-		var err error
+		crt, err := rd.Certificate(p.serial)
+		if errors.Is(err, core.ErrNotFound) {
+			return fmt.Errorf("%w: certificate is not on record", core.ErrUnauthenticated)
+		} else if err != nil {
+			return err
+		}
+		dev, err := rd.DeviceByNum(crt.Device)
+		if err == nil && dev.Dialect != Name {
+			return dialect.ErrNotMine
+		} else if errors.Is(err, core.ErrNotFound) || err == nil && crt.SHA256 != sha256.Sum256(c.Certificate.Raw) {
+			return fmt.Errorf("%w: certificate belongs to no device", core.ErrUnauthenticated)
+		} else if err != nil {
+			return err
+		}
+		if p.Holder, err = credential.Of(rd, dev); err != nil {
+			return err
+		}
+		if crt.State == core.CertificateRevoked {
+			return errRevoked
+		}
+		return nil // a superseded one opens too, until it ends or is revoked: devices change it when they can
+	})
+	return p, err
+}
+
+var errRevoked = fmt.Errorf("%w: certificate is revoked", core.ErrDenied)
+
+// foreign finds the device that the certificate of a registered authority names, and makes it where that is wanted.
+func (d *Dialect) foreign(ctx context.Context, c core.Claim) (p proof, err error) {
+	a, err := d.issuer(ctx, c.Certificate)
+	if errors.Is(err, ca.ErrUnknownIssuer) {
+		return p, dialect.ErrNotMine
+	} else if err != nil {
+		return p, err
+	}
+	k := deviceKey(a.Tenant, core.DeviceID(c.Certificate.Subject.CommonName))
+	if err := k.ID.Validate(); err != nil {
+		return p, fmt.Errorf("%w: the certificate's common name is no device id: %v", core.ErrUnauthenticated, err)
+	}
+	p.ends = c.Certificate.NotAfter
+	p.Holder, err = d.find(ctx, k, a.Register)
+	if errors.Is(err, core.ErrNotFound) {
+		err = fmt.Errorf("%w: there is no device %s, and its authority does not register devices", core.ErrDenied, k)
+	}
+	return p, err
+}
+
+// nobody is who signs in without credentials.
+func (d *Dialect) nobody(ctx context.Context) (p proof, err error) {
+	p.anonymous = true
+	p.Holder, err = d.find(ctx, deviceKey(d.cfg.DefaultTenant, anonymousDevice), true)
+	return p, err
+}
+
+// find returns a device, and makes it if it is not there and that is wanted. That is done before the connection is sure to
+// come about, because its session needs the device's number; the device has been let in then, connected or not.
+func (d *Dialect) find(ctx context.Context, k core.DeviceKey, add bool) (h credential.Holder, err error) {
+	err = d.cfg.Store.View(ctx, func(rd store.Reader) (err error) {
 		h, err = credential.Find(rd, k)
 		return err
 	})
-	if errors.Is(err, core.ErrNotFound) {
-		return h, 0, errUser
-	} else if err != nil {
-		return h, 0, fmt.Errorf("sign in %s: %w", k, err)
+	if !add || !errors.Is(err, core.ErrNotFound) {
+		return h, err
 	}
-	now := d.cfg.Now()
-	t, isToken := h.Token(c.Password, now)
-	if isToken {
-		life = t.Expires.Sub(now)
-	} else if ok, err = d.cfg.Hasher.Check(ctx, h.Enrolment.SecretHash, c.Password); err != nil {
-		return h, 0, fmt.Errorf("sign in %s: %w", k, err)
-	} else if !ok {
-		return h, 0, errPassword
-	}
-	return h, life, inhibited(h)
-}
-
-// inhibited refuses a device that an operator keeps out. Only who has proven to be the device is told.
-func inhibited(h credential.Holder) error {
-	if h.Enrolment.Inhibited {
-		return fmt.Errorf("sign in %s: %w: credentials are inhibited", h.DeviceKey, core.ErrDenied)
-	}
-	return nil
+	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
+		if h, err = credential.Find(tx, k); errors.Is(err, core.ErrNotFound) {
+			h, err = credential.Add(tx, k, nil, nil)
+		}
+		return err
+	})
+	return h, err
 }

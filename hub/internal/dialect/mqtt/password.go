@@ -1,0 +1,121 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/access"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/credential"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// failureStep is what refusals of a password are delayed to a multiple of, so that the time they take tells neither whether
+// there is such a device nor how its password is kept.
+const failureStep = 100 * time.Millisecond
+
+// Why a password does not open a device. Operators see which it is; clients get one answer to the first two.
+var (
+	errUser     = fmt.Errorf("%w: no device is called by this user name, which is TENANT/DEVICE, or DEVICE where there is a default tenant", core.ErrUnauthenticated)
+	errPassword = fmt.Errorf("%w: wrong password, or a token that has expired", core.ErrUnauthenticated)
+	errGuessing = fmt.Errorf("%w: too many wrong passwords for this device from this address, or from this address in all", core.ErrTooLarge)
+)
+
+// guesses counts wrong passwords: by device and where they come from, so that nobody can lock a device out from elsewhere,
+// and by where they come from alone, for those who try one password on many devices.
+type guesses struct {
+	pairs   access.Limits[guess]
+	sources access.Limits[netip.Prefix]
+}
+
+type guess struct {
+	device core.DeviceKey
+	from   netip.Prefix
+}
+
+func newGuesses() guesses {
+	return guesses{sources: access.Limits[netip.Prefix]{Burst: 100, Pause: time.Second}}
+}
+
+func (g *guesses) tooMany(k guess, now time.Time) bool {
+	return g.pairs.Wait(k, now) > 0 || g.sources.Wait(k.from, now) > 0
+}
+
+func (g *guesses) wrong(k guess, now time.Time) {
+	g.pairs.Fail(k, now)
+	g.sources.Fail(k.from, now)
+}
+
+// password finds the device that user name and password open.
+func (d *Dialect) password(ctx context.Context, c core.Claim) (proof, error) {
+	start := time.Now()
+	p, err := d.checkPassword(ctx, c)
+	if errors.Is(err, core.ErrUnauthenticated) || errors.Is(err, errGuessing) {
+		delay(ctx, start)
+	}
+	return p, err
+}
+
+// delay waits until a multiple of failureStep has passed since start.
+func delay(ctx context.Context, start time.Time) {
+	t := time.NewTimer(failureStep - time.Since(start)%failureStep)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (proof, error) {
+	now := d.cfg.Now()
+	k, ok := d.user(c.Username)
+	if !ok {
+		k = core.DeviceKey{}
+	}
+	g := guess{k, access.Network(c.Remote.Addr())}
+	p, err := d.open(ctx, k, g, c.Password, now)
+	if errors.Is(err, core.ErrUnauthenticated) {
+		// The same for devices that are not there: the answer must not tell which are.
+		if d.guesses.tooMany(g, now) {
+			return p, errGuessing
+		}
+		d.guesses.wrong(g, now)
+	}
+	return p, err
+}
+
+// open looks whether a password or token opens a device. What has 256 random bits cannot be guessed, so it opens however
+// many wrong ones have come from a neighbour behind the same address.
+func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g guess, password []byte, now time.Time) (p proof, err error) {
+	if k.ID == "" {
+		return p, errUser
+	}
+	err = d.cfg.Store.View(ctx, func(rd store.Reader) (err error) {
+		p.Holder, err = credential.Find(rd, k)
+		return err
+	})
+	if errors.Is(err, core.ErrNotFound) {
+		return p, errUser
+	} else if err != nil {
+		return p, fmt.Errorf("sign in %s: %w", k, err)
+	}
+	if t, ok := p.Token(password, now); ok {
+		p.ends = t.Expires
+		return p, nil
+	}
+	hash := p.Enrolment.SecretHash
+	if credential.Guessable(hash) && d.guesses.tooMany(g, now) {
+		return p, errGuessing
+	}
+	ok, err := d.cfg.Hasher.Check(ctx, hash, password)
+	if err != nil {
+		return p, fmt.Errorf("sign in %s: %w", k, err)
+	}
+	if !ok {
+		return p, errPassword
+	}
+	return p, nil
+}
