@@ -106,6 +106,8 @@ type CA struct {
 	cfg   Config
 	state atomic.Pointer[state]
 
+	signatures signatures // of our own issuers on devices' certificates
+
 	renewal sync.Mutex // held while the issuing certificate is renewed
 	retryAt time.Time  // no renewal before
 	failure error      // of the last attempt

@@ -41,7 +41,7 @@ func (f *Foreign) PEM() []byte { return encodeCertificate(f.Certificate.Raw) }
 // Verify tells whether leaf is a certificate for clients that this authority has signed itself and that is valid now; one
 // by an authority below it is not. Its errors are those of [CA.Verify].
 func (f *Foreign) Verify(leaf *x509.Certificate, now time.Time) error {
-	if err := verifyLeaf(leaf, f.Certificate, now); err != nil {
+	if err := verifyLeaf(leaf, f.Certificate, nil, now); err != nil {
 		return fmt.Errorf("verify certificate: %w: %w", core.ErrUnauthenticated, err)
 	}
 	if now.Before(f.Certificate.NotBefore) {

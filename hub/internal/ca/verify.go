@@ -30,7 +30,7 @@ var (
 )
 
 // Verify tells whether leaf is a device certificate of this authority that is valid now. It costs one signature
-// check. It knows nothing of revocation, which is the registry's matter.
+// check the first time. It knows nothing of revocation, which is the registry's matter.
 //
 // The error wraps [core.ErrUnauthenticated] and one of ErrMalformed (nil, or a critical extension that we never
 // write), ErrUnknownIssuer, ErrBadSignature, ErrKeyUsage, ErrExpired and ErrNotYetValid, which are looked for in
@@ -50,12 +50,12 @@ func (c *CA) verify(leaf *x509.Certificate) error {
 	if issuer == nil {
 		return fmt.Errorf("%w %.200q", ErrUnknownIssuer, leaf.Issuer.String())
 	}
-	return verifyLeaf(leaf, issuer, c.cfg.Now())
+	return verifyLeaf(leaf, issuer, &c.signatures, c.cfg.Now())
 }
 
 // verifyLeaf checks everything about the certificate of a client but who its issuer is.
-func verifyLeaf(leaf, issuer *x509.Certificate, now time.Time) error {
-	if err := leaf.CheckSignatureFrom(issuer); err != nil {
+func verifyLeaf(leaf, issuer *x509.Certificate, known *signatures, now time.Time) error {
+	if err := known.check(leaf, issuer); err != nil {
 		return fmt.Errorf("%w: %v", ErrBadSignature, err)
 	}
 	if len(leaf.UnhandledCriticalExtensions) > 0 {
