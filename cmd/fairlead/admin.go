@@ -37,7 +37,10 @@ func adminCommand(cmd *cobra.Command, run func(*session, []string) error) *cobra
 		client, err := f.client(cmd.Flags().Changed("data-dir"))
 		if err == nil {
 			defer client.HTTP.CloseIdleConnections()
-			err = run(&session{ctx: cmd.Context(), client: client, out: cmd.OutOrStdout(), asJSON: f.asJSON}, args)
+			err = run(&session{
+				ctx: cmd.Context(), client: client, dataDir: f.dataDir, changed: cmd.Flags().Changed,
+				in: cmd.InOrStdin(), out: cmd.OutOrStdout(), asJSON: f.asJSON,
+			}, args)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", verb(cmd), err)
@@ -81,10 +84,13 @@ func (f adminFlags) client(dirGiven bool) (*admin.Client, error) {
 
 // A session is one run of a verb.
 type session struct {
-	ctx    context.Context
-	client *admin.Client
-	out    io.Writer
-	asJSON bool
+	ctx     context.Context
+	client  *admin.Client
+	dataDir string                 // which need not be that of the hub
+	changed func(flag string) bool // whether a flag was given
+	in      io.Reader
+	out     io.Writer
+	asJSON  bool
 }
 
 // show prints v as JSON, or else has text print it.

@@ -8,7 +8,7 @@ import (
 
 func certCommand() *cobra.Command {
 	cmd := group("cert", "See and revoke certificates of devices, and get those of the CA")
-	cmd.AddCommand(certListCommand(), certShowCommand(), certRevokeCommand(), certRootCommand(), certCRLCommand())
+	cmd.AddCommand(certListCommand(), certShowCommand(), certIssueCommand(), certRevokeCommand(), certRootCommand(), certCRLCommand())
 	return cmd
 }
 

@@ -14,9 +14,10 @@ import (
 
 func deviceCommand() *cobra.Command {
 	cmd := group("device", "See devices, and decide about their credentials")
-	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceDocumentsCommand(), deviceWhyCommand(),
-		inhibitCommand("inhibit", "Forbid a device further certificates; those that it has stay usable, see `fairlead cert revoke`", true),
-		inhibitCommand("allow", "Allow a device certificates again", false))
+	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceAddCommand(), devicePasswordCommand(), deviceTokenCommand(),
+		deviceGrantCommand(), deviceDocumentsCommand(), deviceWhyCommand(),
+		inhibitCommand("inhibit", "Forbid a device further certificates; those that it has stay usable, see `fairlead cert revoke`. A plain MQTT device is kept out altogether", true),
+		inhibitCommand("allow", "Allow a device certificates again; let a plain MQTT device in again", false))
 	return cmd
 }
 

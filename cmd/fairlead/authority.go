@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+)
+
+func authorityCommand() *cobra.Command {
+	cmd := group("authority", "Let certificates of other authorities open plain MQTT devices")
+	cmd.AddCommand(authorityAddCommand(), authorityListCommand(), authorityRemoveCommand())
+	return cmd
+}
+
+func tenantFlag(cmd *cobra.Command, tenant *string) {
+	cmd.Flags().StringVar(tenant, "tenant", "dev", "the `tenant` that is meant")
+}
+
+func authorityAddCommand() *cobra.Command {
+	var tenant string
+	var n admin.NewAuthority
+	cmd := adminCommand(&cobra.Command{
+		Use: "add FILE", Short: "Let the certificates of an authority open plain MQTT devices of a tenant", Args: exactly("FILE"),
+		Long: `Registers the certificate of an authority, in PEM. A certificate that it has signed itself then opens the device of the tenant
+that its common name names. An authority can be registered for one tenant only.`,
+		Example: "  fairlead authority add factory-ca.pem --tenant acme --auto-register",
+	}, func(s *session, args []string) error {
+		text, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		n.PEM = string(text)
+		made, err := s.client.RegisterAuthority(s.ctx, tenant, n)
+		if err != nil {
+			return err
+		}
+		return s.show(made, func(t *table) {
+			t.row("Authority", made.ID)
+			t.row("Subject", made.Subject)
+			t.row("Valid to", when(made.NotAfter))
+		})
+	})
+	tenantFlag(cmd, &tenant)
+	cmd.Flags().BoolVar(&n.AutoRegister, "auto-register", false, "make a device that shows such a certificate and is not there")
+	return cmd
+}
+
+func authorityListCommand() *cobra.Command {
+	var tenant string
+	cmd := adminCommand(&cobra.Command{Use: "list", Short: "List the authorities of a tenant", Args: noArgs}, func(s *session, _ []string) error {
+		list, _, err := collect(0, func(limit int, cursor string) (admin.Page[admin.Authority], error) {
+			return s.client.Authorities(s.ctx, tenant, limit, cursor)
+		})
+		if err != nil {
+			return err
+		}
+		return s.show(list, func(t *table) {
+			t.row("ID", "VALID TO", "AUTO-REGISTER", "SUBJECT")
+			for _, a := range list {
+				t.row(a.ID, when(a.NotAfter), yesNo(a.AutoRegister), a.Subject)
+			}
+		})
+	})
+	tenantFlag(cmd, &tenant)
+	return cmd
+}
+
+func authorityRemoveCommand() *cobra.Command {
+	var tenant string
+	cmd := adminCommand(&cobra.Command{
+		Use: "remove ID", Short: "Let the certificates of an authority open nothing any more; connections stay", Args: exactly("ID"),
+	}, func(s *session, args []string) error {
+		if err := s.client.RemoveAuthority(s.ctx, tenant, args[0]); err != nil {
+			return err
+		}
+		return s.show(map[string]string{"removed": args[0]}, func(t *table) { t.row("authority " + args[0] + " is removed") })
+	})
+	tenantFlag(cmd, &tenant)
+	return cmd
+}
+
+func mqttCommand() *cobra.Command {
+	cmd := group("mqtt", "Send messages to plain MQTT devices")
+	cmd.AddCommand(mqttPublishCommand())
+	return cmd
+}
+
+func mqttPublishCommand() *cobra.Command {
+	var tenant string
+	var m admin.NewMessage
+	cmd := adminCommand(&cobra.Command{
+		Use: "publish TOPIC MESSAGE", Short: "Publish to the plain MQTT devices that subscribe to a topic",
+		Long: `Publishes a message. It is on disk when this ends, in the queues of devices that are away too, if --qos is 1 or 2. The message "-" is
+read from the standard input.`,
+		Example: "  fairlead mqtt publish pump-7/cmd '{\"speed\": 3}' --qos 1",
+		Args:    exactly("TOPIC", "MESSAGE"),
+	}, func(s *session, args []string) error {
+		m.Topic, m.Text = args[0], args[1]
+		if m.Text == "-" {
+			const most = 64 << 10 // what the API takes
+			text, err := io.ReadAll(io.LimitReader(s.in, most+1))
+			if err != nil {
+				return err
+			}
+			if len(text) > most {
+				return errors.New("the message has more than 64 KiB")
+			}
+			if m.Text = string(text); !utf8.Valid(text) {
+				m.Text, m.Base64 = "", base64.StdEncoding.EncodeToString(text)
+			}
+		}
+		done, err := s.client.Publish(s.ctx, tenant, m)
+		if err != nil {
+			return err
+		}
+		return s.show(done, func(t *table) { t.row("reached " + strconv.Itoa(done.Reached)) })
+	})
+	tenantFlag(cmd, &tenant)
+	cmd.Flags().IntVar(&m.QoS, "qos", 0, "`quality` of service: 0, 1 or 2")
+	cmd.Flags().BoolVar(&m.Retain, "retain", false, "keep it for those who subscribe later too")
+	return cmd
+}
