@@ -16,12 +16,14 @@ import (
 )
 
 // Protocols that clients of the HTTPS port can choose by ALPN. Those of MQTT come first: whoever offers one of them speaks
-// it. "mqtt" is registered with IANA, "x-amzn-mqtt-ca" is AWS IoT's for client certificates, and "x-amzn-http-ca" its
+// it. "mqtt" is registered with IANA, "x-amzn-mqtt-ca" is AWS IoT's for client certificates, and httpWithCertificate its
 // name for HTTP/1.1 with one (AWS IoT guide, "Device communication protocols").
 var (
 	mqttProtocols = []string{"mqtt", "x-amzn-mqtt-ca"}
-	httpProtocols = []string{"h2", "http/1.1", "x-amzn-http-ca"}
+	httpProtocols = []string{"h2", "http/1.1"}
 )
+
+const httpWithCertificate = "x-amzn-http-ca"
 
 // barePath is where a WebSocket is MQTT although its request names no subprotocol; elsewhere it may be anything.
 const barePath = "/mqtt"
@@ -68,6 +70,16 @@ func (p *parts) verifyClient(leaf *x509.Certificate) error {
 // WebSocket are looked at when it signs in.
 func (p *parts) httpsTLS() *tls.Config {
 	cfg := p.mqttTLS()
+	// net/http closes connections with a protocol that it does not know, and clients that offer this one go on when none is
+	// chosen (observed with AWSIoTPythonSDK 1.6.2 and awscrt 0.36.1).
+	silent := p.mqttTLS()
+	silent.VerifyConnection = nil
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(hello.SupportedProtos, httpWithCertificate) {
+			return silent, nil
+		}
+		return nil, nil //nolint:nilnil // crypto/tls asks for it: go on with cfg
+	}
 	cfg.NextProtos = slices.Concat(mqttProtocols, httpProtocols)
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
 		if !slices.Contains(mqttProtocols, cs.NegotiatedProtocol) {

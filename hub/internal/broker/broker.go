@@ -208,7 +208,7 @@ func (b *Broker) serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 			if b.cfg.Refused != nil {
 				b.cfg.Refused(core.Refusal{Stage: core.StageAccept, Claim: core.Claim{Remote: src.Remote(), Plain: plain}, Err: core.ErrBusy})
 			}
-			src.Close()
+			_ = src.Close()
 			return
 		}
 		wg.Add(1)

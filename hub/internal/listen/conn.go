@@ -207,7 +207,7 @@ func (c *Conn) Park() error {
 // to read it, because closing a socket with unread input would reset it, and the reset can overtake and destroy what
 // was sent. Must be called by the reader.
 func (c *Conn) Finish() {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if c.web != nil && !c.web.old {
 		c.sendClose(websocket.CloseNormal)
 	}

@@ -70,7 +70,7 @@ func (f *Front) Run(ctx context.Context) error {
 	err := Accept(ctx, f.cfg.Listener, "HTTPS", f.cfg.Logger, func(nc net.Conn) {
 		c := NewConn(nc, f.cfg.TLS)
 		if !c.Take(f.cfg.Gate) {
-			c.Close()
+			_ = c.Close()
 			return
 		}
 		wg.Go(func() { f.handshake(ctx, c) })
@@ -84,13 +84,13 @@ func (f *Front) Run(ctx context.Context) error {
 // handshake takes a connection to the side where it belongs.
 func (f *Front) handshake(ctx context.Context, c *Conn) {
 	t, _ := c.TLS()
-	c.SetDeadline(time.Now().Add(f.cfg.Timeout))
+	_ = c.SetDeadline(time.Now().Add(f.cfg.Timeout))
 	if err := t.HandshakeContext(ctx); err != nil {
 		f.cfg.Logger.Debug("TLS handshake", "remote", c.RemoteAddr().String(), "err", err)
 		c.Finish() // so that the alert arrives
 		return
 	}
-	c.SetDeadline(time.Time{})
+	_ = c.SetDeadline(time.Time{})
 	if slices.Contains(f.cfg.MQTT, t.ConnectionState().NegotiatedProtocol) {
 		f.mqtt.put(c)
 		return

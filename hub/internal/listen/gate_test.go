@@ -71,8 +71,10 @@ func TestGateLimits(t *testing.T) {
 		t.Error("a gate for one does not let one in")
 	}
 	none := NewGate(2, 1)
-	if !none.Enter(netip.Addr{}) || !none.Enter(netip.Addr{}) || none.Enter(netip.Addr{}) {
-		t.Error("what has no address counts in all, and only there")
+	for i := range 3 {
+		if got, want := none.Enter(netip.Addr{}), i < 2; got != want {
+			t.Errorf("without an address: connection %d: got %v, want %v", i, got, want)
+		}
 	}
 	for range 2 {
 		none.Leave(netip.Addr{})

@@ -92,7 +92,7 @@ func (f *Front) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	}
 	_ = nc.SetDeadline(time.Now().Add(answerTime))
 	if _, err := nc.Write([]byte(answer + "\r\n")); err != nil {
-		c.Close()
+		_ = c.Close()
 		return fmt.Errorf("answer: %w", err)
 	}
 	f.mqtt.put(c)

@@ -1,0 +1,490 @@
+package listen
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/internal/websocket"
+)
+
+// frontRig is a front with an HTTP server behind it that upgrades what asks for MQTT.
+type frontRig struct {
+	t             *testing.T
+	addr          string
+	client        *tls.Config
+	front         *Front
+	gate, pending *Gate
+	mqtt          chan *Conn // what has become MQTT
+	errs          chan error // of upgrades
+}
+
+func newFrontRig(t *testing.T, timeout time.Duration) *frontRig {
+	t.Helper()
+	server, client := serverTLS(t, 0)
+	server.NextProtos = []string{"mqtt", "x-amzn-mqtt-ca", "h2", "http/1.1"}
+	server.ClientAuth = tls.RequestClientCert
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &frontRig{
+		t: t, addr: l.Addr().String(), client: client, gate: NewGate(20, 20), pending: NewGate(20, 20),
+		mqtt: make(chan *Conn, 8), errs: make(chan error, 8),
+	}
+	r.front = NewFront(FrontConfig{
+		Listener: l, TLS: server, MQTT: []string{"mqtt", "x-amzn-mqtt-ca"}, Timeout: timeout, Gate: r.gate, Pending: r.pending,
+	})
+	web := &http.Server{TLSConfig: server.Clone(), ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		protocol, none := Offered(req)
+		if !Asks(req) || protocol == "" && !none {
+			fmt.Fprint(w, req.Proto)
+			return
+		}
+		r.errs <- r.front.Upgrade(w, req, protocol)
+	})}
+	ran, served := make(chan error, 1), make(chan error, 1)
+	go func() { ran <- r.front.Run(context.WithoutCancel(t.Context())) }()
+	go func() { served <- web.Serve(r.front.HTTP()) }()
+	go func() {
+		for {
+			c, err := r.front.MQTT().Accept()
+			if err != nil {
+				close(r.mqtt)
+				return
+			}
+			r.mqtt <- c.(*Conn)
+		}
+	}()
+	t.Cleanup(func() {
+		web.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		if err := <-ran; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return r
+}
+
+// dial returns a connection after its handshake.
+func (r *frontRig) dial(protos ...string) *tls.Conn {
+	r.t.Helper()
+	cfg := r.client.Clone()
+	cfg.NextProtos = protos
+	nc, err := tls.Dial("tcp", r.addr, cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	return nc
+}
+
+// next returns the next connection that has become MQTT.
+func (r *frontRig) next() *Conn {
+	r.t.Helper()
+	select {
+	case c := <-r.mqtt:
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		r.t.Cleanup(func() { c.Close() })
+		return c
+	case <-time.After(10 * time.Second):
+		r.t.Fatal("nothing has become MQTT")
+		return nil
+	}
+}
+
+// What clients offer, as observed with AWSIoTPythonSDK 1.6.2, awsiotsdk 1.31.0 and aws-iot-device-sdk-v2 1.28.0, and browsers.
+func TestALPN(t *testing.T) {
+	r := newFrontRig(t, 0)
+	for _, tt := range []struct {
+		name   string
+		offers []string
+		mqtt   bool
+	}{
+		{"v1-alpn-443", []string{"x-amzn-mqtt-ca"}, true},
+		{"custom authorizer", []string{"mqtt"}, true},
+		{"v1-wss-443", nil, false},
+		{"v2-wss", []string{"http/1.1"}, false},
+		{"browser", []string{"h2", "http/1.1"}, false},
+		{"whoever offers MQTT speaks it", []string{"http/1.1", "mqtt"}, true},
+	} {
+		nc := r.dial(tt.offers...)
+		if tt.mqtt {
+			fmt.Fprint(nc, "MQTT!")
+			c := r.next()
+			b := make([]byte, 5)
+			if _, err := io.ReadFull(c, b); err != nil || string(b) != "MQTT!" {
+				t.Errorf("%s: got %q, %v", tt.name, b, err)
+			}
+			c.Close()
+			continue
+		}
+		if nc.ConnectionState().NegotiatedProtocol == "h2" {
+			continue // see TestHTTP2
+		}
+		fmt.Fprint(nc, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		if b, err := io.ReadAll(nc); err != nil || !bytes.HasSuffix(b, []byte("HTTP/1.1")) {
+			t.Errorf("%s: got %q, %v, want HTTP", tt.name, b, err)
+		}
+	}
+	cfg := r.client.Clone()
+	cfg.NextProtos = []string{"gopher"}
+	if nc, err := tls.Dial("tcp", r.addr, cfg); err == nil {
+		nc.Close()
+		t.Error("a protocol that nobody speaks was negotiated") // RFC 7301 section 3.2
+	}
+}
+
+func TestHTTP2(t *testing.T) {
+	r := newFrontRig(t, 0)
+	tr := &http.Transport{TLSClientConfig: r.client, ForceAttemptHTTP2: true}
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Get("https://" + r.addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "HTTP/2.0" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if n := r.gate.Open(); n != 1 {
+		t.Errorf("%d connections counted", n)
+	}
+}
+
+// Somebody who says nothing holds up nobody, and is sent away.
+func TestSilentHandshake(t *testing.T) {
+	r := newFrontRig(t, 300*time.Millisecond)
+	var silent []net.Conn
+	for range 5 {
+		nc, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		silent = append(silent, nc)
+	}
+	nc := r.dial("mqtt")
+	fmt.Fprint(nc, "x")
+	r.next()
+	for _, nc := range silent {
+		nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("a client that never began the handshake is still there")
+		}
+	}
+	left(t, r.gate, 1) // the one that is MQTT: nobody has taken it further
+}
+
+// left waits until so many count.
+func left(t *testing.T, g *Gate, want int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); g.Open() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d connections are counted, want %d", g.Open(), want)
+		}
+	}
+}
+
+func TestFrontIsFull(t *testing.T) {
+	r := newFrontRig(t, 0)
+	var all []net.Conn
+	for range 20 {
+		all = append(all, r.dial())
+	}
+	nc, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one too many: got %v, want the end of the connection", err)
+	}
+	if r.gate.Full() != 1 {
+		t.Errorf("%d refused", r.gate.Full())
+	}
+	for _, nc := range all {
+		nc.Close()
+	}
+	left(t, r.gate, 0)
+}
+
+// upgradeRequest is a handshake request; lines are further header lines.
+func upgradeRequest(target, key string, lines ...string) string {
+	return "GET " + target + " HTTP/1.1\r\nHost: hub.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nsec-websocket-key: " + key + "\r\n" + strings.Join(append(lines, "", ""), "\r\n")
+}
+
+const (
+	shortKey = "dGhlIHNhbXBsZSBub25jZQ=="
+	longKey  = "d4ADpcyGuKg+11EwKOqGJdW1jGbO4VAN5cziI4AfMHjeplVmN1R+ndi6silgNMPuiMEMCIEwSYvyIMAd88Uu7Mh5DoNYdudmIsTBKIkBSqTBmdAhCcBoqNywEETKqccpRbDX1zR6q16L4HI3nG/h7lYnYecCV043+s5zpIEQ2GM="
+)
+
+// The answer is exactly this, in one TLS record: AWSIoTPythonSDK 1.6.2 looks for these letters. What it sends, a key of 172
+// characters and an extension that it cannot do, is as it was observed.
+func TestUpgradeToTheLetter(t *testing.T) {
+	r := newFrontRig(t, 0)
+	for _, tt := range []struct {
+		name, request, want string
+	}{
+		{
+			"AWSIoTPythonSDK 1.6.2",
+			upgradeRequest("/mqtt?X-Amz-Date=20261121T061313Z&X-Amz-Security-Token=tok/en%2B", longKey,
+				"Sec-WebSocket-Protocol: mqttv3.1", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+			"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+				"sec-websocket-accept: q00F5xXBtmTyqKQdP4EL8RgmNxQ=\r\nsec-websocket-protocol: mqttv3.1\r\n\r\n",
+		},
+		{
+			"azure-iot-sdk-c",
+			upgradeRequest("/$iothub/websocket", shortKey, "Sec-WebSocket-Protocol: MQTT"),
+			"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+				"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: MQTT\r\n\r\n",
+		},
+		{
+			"no subprotocol",
+			upgradeRequest("/mqtt", shortKey),
+			"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+				"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+		},
+		{
+			"one of several",
+			upgradeRequest("/", shortKey, "Sec-WebSocket-Protocol: chat, mqtt", "Sec-WebSocket-Protocol: mqttv3.1"),
+			"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+				"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: mqtt\r\n\r\n",
+		},
+	} {
+		nc := r.dial()
+		fmt.Fprint(nc, tt.request)
+		b := make([]byte, 2000)
+		n, err := nc.Read(b) // crypto/tls gives one record at a time
+		if string(b[:n]) != tt.want || err != nil {
+			t.Errorf("%s: got %q, %v\nwant %q", tt.name, b[:n], err, tt.want)
+		}
+		if err := <-r.errs; err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if web, line := r.next().Web(), strings.Fields(tt.request)[1]; web.Path+"?"+web.Query != line && web.Path != line || web.Host != "hub.example.org" {
+			t.Errorf("%s: got %+v", tt.name, web)
+		}
+	}
+	left(t, r.gate, 0)
+	if n := r.pending.Open(); n != 4 {
+		t.Errorf("%d wait for CONNECT, want 4", n)
+	}
+}
+
+func TestUpgradeRefusals(t *testing.T) {
+	r := newFrontRig(t, 0)
+	ok := upgradeRequest("/mqtt", shortKey, "Sec-WebSocket-Protocol: mqtt")
+	for _, tt := range []struct {
+		name, request string
+		status        int
+	}{
+		{"version", strings.Replace(ok, "Version: 13", "Version: 8", 1), 426},
+		{"no key", strings.Replace(ok, shortKey, "", 1), 400},
+		{"two keys", strings.Replace(ok, "Host:", "Sec-WebSocket-Key: x\r\nHost:", 1), 400},
+		{"absurd key", strings.Replace(ok, shortKey, strings.Repeat("x", maxKey+1), 1), 400},
+		{"POST", strings.Replace(ok, "GET", "POST", 1), 400},
+		{"a body", strings.Replace(ok, "Host:", "Content-Length: 1\r\nHost:", 1) + "x", 400},
+		{"another protocol", strings.Replace(ok, "mqtt\r\n", "AMQPWSB10\r\n", 1), 200},
+		{"no upgrade", strings.Replace(ok, "Connection: Upgrade", "Connection: keep-alive", 1), 200},
+	} {
+		nc := r.dial()
+		fmt.Fprint(nc, tt.request)
+		res, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil || res.StatusCode != tt.status {
+			t.Errorf("%s: got %v, %v, want %d", tt.name, res, err, tt.status)
+		}
+		nc.Close()
+	}
+	for range 20 {
+		r.pending.Enter(addr("127.0.0.1"))
+	}
+	nc := r.dial()
+	fmt.Fprint(nc, ok)
+	if res, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("no room: got %v, %v, want 503", res, err)
+	}
+}
+
+// open returns both ends of a WebSocket.
+func (r *frontRig) open(protocol string, lines ...string) (*tls.Conn, *Conn) {
+	r.t.Helper()
+	nc := r.dial()
+	fmt.Fprint(nc, upgradeRequest("/mqtt", shortKey, append(lines, "Sec-WebSocket-Protocol: "+protocol)...))
+	if _, err := nc.Read(make([]byte, 2000)); err != nil {
+		r.t.Fatal(err)
+	}
+	return nc, r.next()
+}
+
+func frame(op websocket.Opcode, payload string) []byte {
+	return websocket.AppendMasked(nil, op, []byte(payload), [4]byte{1, 2, 3, 4})
+}
+
+func expect(t *testing.T, r io.Reader, want []byte) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got % x, %v\nwant % x", got[:n], err, want)
+	}
+}
+
+func TestWebSocketBothWays(t *testing.T) {
+	r := newFrontRig(t, 0)
+	nc := r.dial()
+	// A client that does not wait for the answer, as MQTT clients need not wait for CONNACK.
+	b := append([]byte(upgradeRequest("/mqtt", shortKey)), frame(websocket.Binary, "early")...)
+	if _, err := nc.Write(append(b, frame(websocket.Ping, "?")...)); err != nil {
+		t.Fatal(err)
+	}
+	c := r.next()
+	if _, err := nc.Read(make([]byte, 2000)); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, c, []byte("early"))
+	for i := range 100 {
+		want := strings.Repeat("x", i*i*10)
+		go nc.Write(frame(websocket.Binary, want))
+		expect(t, c, []byte(want))
+	}
+	if _, err := c.Write([]byte("answer")); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, nc, websocket.AppendFrame(websocket.AppendFrame(nil, websocket.Pong, []byte("?")), websocket.Binary, []byte("answer")))
+}
+
+func TestWebSocketEnds(t *testing.T) {
+	r := newFrontRig(t, 0)
+	buf := make([]byte, 100)
+	ends := func(nc net.Conn) {
+		t.Helper()
+		if n, err := nc.Read(buf); err != io.EOF {
+			t.Errorf("got % x, %v, want the end", buf[:n], err)
+		}
+	}
+	code := func(n int) []byte {
+		return websocket.AppendFrame(nil, websocket.Close, websocket.ClosePayload(n, ""))
+	}
+
+	nc, c := r.open("mqtt")
+	nc.Write(append(frame(websocket.Binary, "last"), frame(websocket.Close, "\x03\xe8bye")...))
+	expect(t, c, []byte("last"))
+	if _, err := c.Read(buf); err != io.EOF {
+		t.Errorf("after a Close frame: got %v, want the end", err)
+	}
+	if _, err := c.Write([]byte("more")); err == nil {
+		t.Error("something may follow a Close frame")
+	}
+	go c.Finish()
+	expect(t, nc, code(websocket.CloseNormal))
+	ends(nc)
+
+	nc, c = r.open("mqtt")
+	nc.Write(frame(websocket.Text, "hello")) // [MQTT-6.0.0-1]
+	var broken *websocket.Error
+	if _, err := c.Read(buf); !errors.As(err, &broken) {
+		t.Errorf("a text frame: got %v", err)
+	}
+	go c.Finish()
+	expect(t, nc, code(websocket.CloseUnsupported))
+	ends(nc)
+
+	nc, c = r.open("mqtt")
+	go c.Finish()
+	expect(t, nc, code(websocket.CloseNormal))
+	ends(nc)
+
+	nc, c = r.open("mqttv3.1")
+	go c.Finish()
+	ends(nc) // a Close frame would end AWSIoTPythonSDK 1.6.2 for good
+	left(t, r.pending, 0)
+}
+
+// What a browser adds by itself does not reach a page from elsewhere.
+func TestCrossOrigin(t *testing.T) {
+	r := newFrontRig(t, 0)
+	server, _ := serverTLS(t, 0)
+	r.client.Certificates = server.Certificates // any certificate
+	for origin, cross := range map[string]bool{
+		"":                            false,
+		"https://hub.example.org":     false,
+		"https://HUB.example.org:443": false,
+		"https://evil.example":        true,
+		"https://hub.example.org:444": true,
+		"null":                        true,
+	} {
+		lines := []string{"Cookie: a=b", "Authorization: Basic YTpi", "X-Amz-CustomAuthorizer-Name: mine"}
+		if origin != "" {
+			lines = append(lines, "Origin: "+origin)
+		}
+		_, c := r.open("mqtt", lines...)
+		web := c.Web()
+		if web.CrossOrigin != cross || (web.Header["Cookie"] == nil) != cross || (web.Header["Authorization"] == nil) != cross {
+			t.Errorf("%q: got %+v, want cross-origin %v", origin, web, cross)
+		}
+		if got := len(c.Handshake().PeerCertificates) == 0; got != cross {
+			t.Errorf("%q: without a certificate: got %v, want %v", origin, got, cross)
+		}
+		if web.Header.Get("X-Amz-CustomAuthorizer-Name") != "mine" {
+			t.Errorf("%q: a header of the platform is missing", origin)
+		}
+	}
+}
+
+// An idle WebSocket is quiet: nothing is held, and the goroutine can wait for the socket.
+func TestWebSocketParks(t *testing.T) {
+	r := newFrontRig(t, 0)
+	nc, c := r.open("mqtt")
+	nc.Write(frame(websocket.Binary, "one"))
+	buf := make([]byte, ReadBuffer)
+	n, err := c.Read(buf)
+	if err != nil || string(buf[:n]) != "one" {
+		t.Fatalf("got %q, %v", buf[:n], err)
+	}
+	if !c.Quiet() {
+		t.Error("a WebSocket that has given everything is not quiet")
+	}
+	parked := make(chan error, 1)
+	go func() { parked <- c.Park() }()
+	nc.Write(frame(websocket.Binary, "two"))
+	if err := <-parked; err != nil {
+		t.Fatal(err)
+	}
+	if n, err = c.Read(buf); err != nil || string(buf[:n]) != "two" {
+		t.Errorf("got %q, %v", buf[:n], err)
+	}
+}
+
+// When MQTT stops, HTTP goes on.
+func TestMQTTStopsFirst(t *testing.T) {
+	r := newFrontRig(t, 0)
+	r.front.MQTT().Close()
+	nc := r.dial()
+	fmt.Fprint(nc, upgradeRequest("/mqtt", shortKey))
+	if res, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || res.StatusCode != 503 {
+		t.Errorf("got %v, %v, want 503", res, err)
+	}
+	if _, err := r.dial("mqtt").Read(make([]byte, 1)); err == nil {
+		t.Error("MQTT is still accepted")
+	}
+	nc = r.dial()
+	fmt.Fprint(nc, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if res, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || res.StatusCode != 200 {
+		t.Errorf("got %v, %v, want 200", res, err)
+	}
+}
