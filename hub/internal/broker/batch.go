@@ -58,6 +58,7 @@ func (c *conn) submit() {
 func (c *conn) Committed(b *commit.Batch, err error) {
 	size := b.Size()
 	if err == nil {
+		c.finished.Add(int64(b.Acks)) // before the client can know
 		c.send(b.Reply)
 	} else {
 		c.fail(err)

@@ -44,13 +44,15 @@ type conn struct {
 	topics      map[string]*topicEntry
 	filters     map[string]struct{} // own subscriptions
 	filterBytes int
-	inbound     map[uint16]struct{} // incoming QoS 2 messages that the client has not released
-	batch       *commit.Batch       // nil: nothing in it
-	direct      []byte              // answers that need no commit
-	must        []uint16            // incoming QoS 2 messages to complete before leaving
-	forward     []incoming          // with the batch: for subscribers
-	progress    progress            // with the batch
-	stored      bool                // the session outlives the connection
+	inbound     map[uint16]bool // incoming QoS 2 messages that the client has not released; true: begun on this connection
+	begun       int64           // incoming exchanges of this connection
+	finished    atomic.Int64    // those that were answered for good; any goroutine
+	batch       *commit.Batch   // nil: nothing in it
+	direct      []byte          // answers that need no commit
+	must        []uint16        // incoming QoS 2 messages to complete before leaving
+	forward     []incoming      // with the batch: for subscribers
+	progress    progress        // with the batch
+	stored      bool            // the session outlives the connection
 
 	out  *outgoing // has its own lock
 	seen watched   // anybody may read it
@@ -83,7 +85,7 @@ type topicEntry struct {
 // restore takes over what a stored session knows. Called by bind, while the reader waits for it.
 func (c *conn) restore(received []uint16, filters map[string]subscription) {
 	for _, id := range received {
-		c.receive(id)
+		c.receive(id, false)
 	}
 	for f := range filters {
 		c.addFilter(f)

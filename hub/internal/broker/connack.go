@@ -144,6 +144,10 @@ func (c *conn) negotiate(p *mqtt.Connect) {
 		}
 	}
 	c.out = newOutgoing(c.version, window, &c.b.stats)
+	c.out.limit = c.maxPacket
+	if n := min(int(p.TopicAliasMaximum), l.TopicAliases); n > 0 {
+		c.out.aliases = mqtt.NewAliasWriter(uint16(n))
+	}
 }
 
 // keepAlive is what a client gets that asks for so much.

@@ -109,16 +109,21 @@ func (o *outgoing) answers(p mqtt.Ack) error {
 // since the client may have missed the answer. [MQTT-4.3.3-2]
 func (c *conn) released(id uint16) {
 	comp := mqtt.Ack{Type: mqtt.TypePubComp, ID: id}
-	_, open := c.inbound[id]
+	counts, open := c.inbound[id]
 	delete(c.inbound, id)
 	if !open && c.version == mqtt.V5 {
 		comp.Code = mqtt.ReasonPacketIDNotFound
 	}
-	if !open || !c.stored {
-		c.answer(&comp)
-		return
+	if open && c.stored {
+		c.collect()
+		c.progress.received = append(c.progress.received, receipt{id, false})
 	}
-	b := c.collect()
-	c.progress.received = append(c.progress.received, receipt{id, false})
-	b.Reply = comp.Append(b.Reply, c.version)
+	c.answer(&comp)
+	switch {
+	case !counts:
+	case c.batch != nil: // the answer waits in it
+		c.batch.Acks++
+	default:
+		c.finished.Add(1)
+	}
 }

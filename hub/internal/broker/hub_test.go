@@ -236,6 +236,8 @@ func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch
 	switch t.Name {
 	case "close":
 		return errUnwanted
+	case "quota":
+		return fmt.Errorf("hidden: %w", &core.AnswerError{Code: uint8(mqtt.ReasonQuotaExceeded), Text: "enough for today", Kind: core.ErrTooLarge})
 	case "fail":
 		b.Do(func(*commit.Tx) error { return errUnwanted }, nil)
 		return nil

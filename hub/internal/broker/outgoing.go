@@ -31,6 +31,8 @@ type outgoing struct {
 	flushed sync.Cond
 
 	version   mqtt.Version
+	limit     uint32            // of a whole packet; 0: none
+	aliases   *mqtt.AliasWriter // nil: the client wants none
 	inflight  map[uint16]packet
 	max       int // of inflight
 	nextID    uint16
@@ -39,7 +41,7 @@ type outgoing struct {
 	held      int      // bytes of waiting
 	behind    bool     // storage has messages that are not in waiting
 	more      bool     // retained messages are to follow when these are sent, see wantsFetch
-	spent     []packet // stored ones that expired before they were sent: to be taken out of storage
+	spent     []packet // stored ones that are not to be sent: to be taken out of storage
 	stats     *Stats
 	published int64 // messages that were written to buf
 }
@@ -153,7 +155,7 @@ func (c *conn) drain() {
 // push gives a message to the client: at once if the window has room, else when it has. It reports whether the message
 // was taken. With the lock.
 func (o *outgoing) push(p packet, l queueLimits) bool {
-	if o.late(p) {
+	if o.useless(p) {
 		return true
 	}
 	if p.qos == 0 {
@@ -232,7 +234,7 @@ func (o *outgoing) next() {
 	n := 0
 	for n < len(o.waiting) && o.canSend(o.waiting[n]) {
 		o.held -= o.waiting[n].size()
-		if !o.late(o.waiting[n]) {
+		if !o.useless(o.waiting[n]) {
 			o.start(o.waiting[n])
 		}
 		o.waiting[n] = packet{}

@@ -6,10 +6,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
-	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
 const (
@@ -187,105 +184,4 @@ func (c *conn) answer(p interface {
 	}
 	b := c.collect()
 	b.Reply = p.Append(b.Reply, c.version)
-}
-
-func (c *conn) handlePublish(f mqtt.Frame) error {
-	var p mqtt.Publish
-	if err := p.Decode(f, c.version); err != nil {
-		return err
-	}
-	if c.version == mqtt.V5 {
-		if err := p.CheckSender(mqtt.Client); err != nil {
-			return err
-		}
-		if err := c.aliases.Resolve(&p); err != nil {
-			return err
-		}
-	}
-	if err := c.offered(p.QoS, p.Retain); err != nil {
-		return err
-	}
-	t := c.topic(p.Topic)
-	if !t.allowed {
-		return c.forbidden(&p, t)
-	}
-	ack := mqtt.Ack{ID: p.ID}
-	if p.QoS == 2 {
-		ack.Type = mqtt.TypePubRec
-		if _, again := c.inbound[p.ID]; again { // [MQTT-4.3.3-2]: the message was handed on before
-			b := c.collect()
-			b.Reply = ack.Append(b.Reply, c.version)
-			return nil
-		}
-		if len(c.inbound) >= maxInbound {
-			return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: "too many QoS 2 messages without PUBREL"}
-		}
-	}
-	var answer *core.AnswerError
-	m := dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties.Append(nil)}
-	if p.MessageExpiry.Present {
-		m.Expires = time.Now().Add(time.Duration(p.MessageExpiry.Value) * time.Second)
-	}
-	before := len(c.forward)
-	if err := c.message(t, m); errors.As(err, &answer) {
-		return c.refuseMessage(&p, answer)
-	} else if err != nil {
-		return err
-	}
-	if p.QoS == 2 {
-		c.receive(p.ID)
-		if c.stored {
-			c.progress.received = append(c.progress.received, receipt{p.ID, true})
-		}
-	}
-	c.messages++
-	if p.QoS > 0 {
-		if p.QoS == 1 {
-			ack.Type = mqtt.TypePubAck
-		}
-		c.acknowledge(ack, len(c.forward) > before)
-	}
-	return nil
-}
-
-// topic returns what is known of a topic name.
-func (c *conn) topic(name []byte) *topicEntry {
-	if t := c.topics[string(name)]; t != nil {
-		return t
-	}
-	t := &topicEntry{Topic: dialect.Topic{Name: string(name)}}
-	t.allowed = c.allowed(t.Name)
-	t.forward = !c.grant.Private
-	for f := range c.filters {
-		if _, inner, err := topic.SplitShared(f); err == nil {
-			t.forward = t.forward || topic.Match(inner, name)
-		}
-	}
-	if len(name) > maxTopicBytes {
-		return t
-	}
-	if len(c.topics) >= maxTopics {
-		clear(c.topics)
-	}
-	if c.topics == nil {
-		c.topics = make(map[string]*topicEntry, 2)
-	}
-	c.topics[t.Name] = t
-	return t
-}
-
-func (c *conn) allowed(name string) bool {
-	for _, f := range c.grant.Publish {
-		if topic.Match(f, name) {
-			return true
-		}
-	}
-	return c.freeDollar(name)
-}
-
-func (c *conn) receive(id uint16) {
-	if c.inbound == nil {
-		c.inbound = make(map[uint16]struct{}, 4)
-	}
-	c.inbound[id] = struct{}{}
 }

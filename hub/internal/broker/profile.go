@@ -68,6 +68,7 @@ func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 	}
 	b := c.collect()
 	b.Reply, _ = mqtt.AppendWithin(b.Reply, &ack, c.version, c.maxPacket)
+	b.Acks++
 	return nil
 }
 

@@ -27,6 +27,12 @@ func (b *Broker) queue(tx *commit.Tx, to target, m *core.Message, out *deliverie
 		out.add(s, p)
 		return true, nil
 	}
+	if s.conn != nil && s.conn.out.limit > 0 {
+		if p.message = newMessage(m); !s.conn.out.fits(p) { // it would only take up room
+			b.stats.Dropped.Add(1)
+			return true, nil
+		}
+	}
 	size := m.Size()
 	if !s.room(size) {
 		if err := b.purge(tx, s); err != nil {

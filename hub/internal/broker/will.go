@@ -79,6 +79,9 @@ func (b *Broker) settleWill(tx *commit.Tx, k core.SessionKey, resumed bool) erro
 		return b.dropWill(tx, w)
 	}
 	b.claimWill(tx, w)
+	if !w.Due.IsZero() && w.Due.Before(tx.Now()) {
+		return nil // after a restart: it stays in its place among others
+	}
 	return b.postponeWill(tx, w, tx.Now())
 }
 

@@ -182,7 +182,7 @@ func TestWillOverRestarts(t *testing.T) {
 		h = startHub(t, dir, Config{})
 		synctest.Wait()
 		w = h.watch()
-		for _, want := range []string{"stopped", "gone before", "back in time"} {
+		for _, want := range []string{"stopped", "back in time", "gone before"} {
 			expectWill(t, w, want)
 		}
 		w.ExpectNothing()

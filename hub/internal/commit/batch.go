@@ -18,6 +18,8 @@ type Batch struct {
 	Owner Owner
 	// Reply is what the owner will send once the batch is on disk: the acknowledgements of its packets.
 	Reply []byte
+	// Acks is a number for the owner's own use.
+	Acks int
 
 	blocks []core.Block
 	counts []count
