@@ -70,7 +70,7 @@ func connack(t *testing.T, nc net.Conn, user, password string) byte {
 	t.Helper()
 	p := mqtt.Connect{
 		Version: mqtt.V311, ClientID: "front", CleanStart: true,
-		Username: user, HasUsername: true, Password: []byte(password), HasPassword: true,
+		Username: user, HasUsername: user != "", Password: []byte(password), HasPassword: user != "",
 	}
 	if _, err := nc.Write(p.Append(nil, mqtt.V311)); err != nil {
 		t.Fatal(err)
@@ -130,6 +130,26 @@ func TestEveryWayIn(t *testing.T) {
 			t.Errorf("%s: a wrong password opens the door", name)
 		}
 		nc.Close()
+	}
+}
+
+// Without credentials there is one way in, if it is asked for; the first client must find it open too.
+func TestAnonymous(t *testing.T) {
+	for _, anonymous := range []bool{true, false} {
+		r := start(t, Config{Development: true, MQTTPlainPort: AnyPort, MQTTAnonymous: anonymous})
+		for range 2 {
+			nc, err := net.Dial("tcp", strings.TrimPrefix(r.State().MQTTPlain, "mqtt://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code := connack(t, nc, "", ""); (code == 0) != anonymous {
+				t.Errorf("anonymous %v: got CONNACK %d", anonymous, code)
+			}
+			nc.Close()
+		}
+		if code := connack(t, r.https(t, "mqtt"), "", ""); code == 0 {
+			t.Error("a client without credentials comes in over TLS")
+		}
 	}
 }
 

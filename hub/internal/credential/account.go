@@ -131,6 +131,7 @@ func (h *Holder) save(tx Tx) error {
 	if err != nil {
 		return err
 	}
+	h.raw = raw // so that it is the Same as what is read back
 	return tx.PutRecord(h.Tenant, h.Dialect, accountKey(h.DeviceKey), raw)
 }
 
