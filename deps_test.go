@@ -34,6 +34,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"internal/mqtt/mqtttest", "internal/mqtt internal/topic internal/memnet", "a scripted peer needs the codec only"},
 
 	{"internal/durable", ".", "files, whoever uses them"},
+	{"identity", ". internal/durable", "who a device is, whatever platform it speaks to"},
 	{"outbox", ".", "a queue does not know who sends, nor in which file it lies"},
 	{"outbox/outboxtest", ". outbox", "the suite must hold for every driver, so it knows none"},
 	{"outbox/sqlitebox", ". outbox internal/durable", "a driver keeps records, and knows nothing of limits and sending"},
@@ -97,6 +98,7 @@ var never = []struct{ from, not, why string }{
 	{"cmd/...", "testing", "test helpers stay out of the binary"},
 	{"hub", module + "/astarte", "the hub must not lean on our SDK: others' devices use another"},
 	{"outbox", "zombiezen.com/go/sqlite", "a device that needs no file must not link a database"},
+	{"identity", "net/http", "it is asked for requests and given certificates; who carries them is others' business"},
 	{"hub", "database/sql", "storage drivers use their library's direct interface, which is faster"},
 }
 
