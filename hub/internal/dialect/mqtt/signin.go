@@ -195,7 +195,9 @@ func (d *Dialect) find(ctx context.Context, k core.DeviceKey, add bool) (h crede
 	}
 	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
 		if h, err = credential.Find(tx, k); errors.Is(err, core.ErrNotFound) {
-			h, err = credential.Add(tx, k, nil, nil)
+			if _, err = credential.Add(tx, k, nil, nil); err == nil {
+				h, err = credential.Find(tx, k) // as storage has it, in whose precision Connected compares times
+			}
 		}
 		return err
 	})
