@@ -57,12 +57,21 @@ func growing(growing, _ []float64) []float64 { return growing }
 func inPlace(_, inPlace []float64) []float64 { return inPlace }
 
 var budgets = []budget{
+	{"QoS 1 in", "8x100", plainTCP, 2, false, "× mosquitto", timesRival},
 	{"QoS 1 in over mutual TLS", "8x100", astarteTLS, 2.5, false, "× mosquitto", timesRival},
+	{"QoS 1 in over mutual TLS", "8x100", plainTLS, 2.5, false, "× mosquitto", timesRival},
+	{"one subscriber", "sub", plainTCP, 3, false, "× mosquitto", timesRival},
+	{"one subscriber, mutual TLS", "sub", plainTLS, 3, false, "× mosquitto", timesRival},
+	{"500 publishers with window 10", "500x10", plainTCP, 1.7, false, "× mosquitto", timesRival},
 	{"500 publishers with window 10, mutual TLS", "500x10", astarteTLS, 1.7, false, "× mosquitto", timesRival},
 	{"one publisher, window 1", "1x1", astarteTLS, 0.7, false, "× syncs of a file that grows", timesSync(growing)},
 	{"the same", "1x1", astarteTLS, 0.7, false, "× syncs of a file that is overwritten", timesSync(inPlace)},
+	{"one publisher, window 1", "1x1", plainTCP, 0.7, false, "× syncs of a file that grows", timesSync(growing)},
+	{"the same", "1x1", plainTCP, 0.7, false, "× syncs of a file that is overwritten", timesSync(inPlace)},
 	{"connecting, mutual TLS", "storm", astarteTLS, 1.7, false, "× mosquitto", timesRival},
+	{"connecting, mutual TLS", "storm", plainTLS, 1.7, false, "× mosquitto", timesRival},
 	{"idle connection, mutual TLS", "idle", astarteTLS, 40, true, "KiB", absolute},
+	{"idle connection, mutual TLS", "idle", plainTLS, 40, true, "KiB", absolute},
 	{"QoS 1 in when the hub has grown", "growth", grown, 0.9, false, "× an empty hub", timesRival},
 	{"a page of 1,000 samples, median", "growth", grown, 50, true, "ms", pageTime},
 }

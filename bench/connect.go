@@ -19,7 +19,7 @@ const (
 )
 
 func runStorm(ctx context.Context, b *bench, res *result) error {
-	return b.interleave(ctx, res, []string{astarteTLS, mosquittoTLS, yardstickTLS}, b.rounds,
+	return b.interleave(ctx, res, []string{astarteTLS, plainTLS, mosquittoTLS, yardstickTLS}, b.rounds,
 		func(ctx context.Context, s *subject) (*runResult, error) {
 			clients, err := s.clients(ctx, stormClients)
 			if err != nil {
@@ -47,7 +47,7 @@ func runStorm(ctx context.Context, b *bench, res *result) error {
 
 func runIdle(ctx context.Context, b *bench, res *result) error {
 	rounds := (b.rounds + 2) / 3 // memory does not depend on a noisy minute
-	return b.interleave(ctx, res, []string{astarteTLS, mosquittoTLS, mosquittoPlain, yardstickTLS, yardstickPlain}, rounds,
+	return b.interleave(ctx, res, []string{astarteTLS, plainTLS, mosquittoTLS, yardstickTLS, plainTCP, mosquittoPlain, yardstickPlain}, rounds,
 		func(ctx context.Context, s *subject) (*runResult, error) {
 			if _, err := s.clients(ctx, idleClients); err != nil { // made before the process that is measured
 				return nil, err
@@ -91,7 +91,7 @@ func idle(ctx context.Context, clients []*client) ([]*load.Idle, error) {
 	list := make([]*load.Idle, len(clients))
 	err := parallel(len(clients), registering, func(i int) (err error) {
 		if list[i], err = load.Connect(ctx, clients[i].Target); err == nil {
-			clients[i].msgs++ // the introspection
+			clients[i].sent(0)
 		}
 		return err
 	})

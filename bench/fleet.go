@@ -40,9 +40,10 @@ type fleet struct {
 	addr  string
 	list  []*client
 	api   *admin.Client // of the same hub
+	plain *plainFleet   // of the same hub
 }
 
-func openFleet(ctx context.Context, hub *hubproc.Hub) (*fleet, error) {
+func openFleet(ctx context.Context, hub *hubproc.Hub, plainAddr string) (*fleet, error) {
 	vars, err := hub.Variables(ctx, "astarte")
 	if err != nil {
 		return nil, err
@@ -60,7 +61,9 @@ func openFleet(ctx context.Context, hub *hubproc.Hub) (*fleet, error) {
 	api := &admin.Client{URL: vars["FAIRLEAD_URL"], Token: vars["FAIRLEAD_TOKEN"], HTTP: &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: time.Minute,
 	}}
-	return &fleet{realm: realm, addr: hub.MQTT(), api: api}, realm.Install(ctx, json.RawMessage(definition))
+	f := &fleet{realm: realm, addr: hub.MQTT(), api: api}
+	f.plain = &plainFleet{api: api, tenant: realm.Name, roots: pool, addr: hub.MQTT(), plainAddr: plainAddr}
+	return f, realm.Install(ctx, json.RawMessage(definition))
 }
 
 // first returns the first n devices.

@@ -90,7 +90,7 @@ func (f *fleet) grow(ctx context.Context) error {
 	}
 	for i, c := range senders {
 		c.seq = pubs[i].Seq()
-		c.msgs += int64(r.Acked[i]) + 1
+		c.sent(r.Acked[i])
 	}
 	return nil
 }

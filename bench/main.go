@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -212,6 +213,11 @@ func (b *bench) startHub(ctx context.Context, dir string) (*hubproc.Hub, *fleet,
 	if err != nil {
 		return nil, nil, err
 	}
+	plain, err := hubproc.FreePorts(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	hub.Args = []string{"--mqtt-plain-port", strconv.Itoa(plain[0]), "--mqtt-anonymous"}
 	if b.options.profile != "" {
 		hub.Env = []string{"FAIRLEAD_BENCH_PROFILE=" + b.profileFile()}
 	}
@@ -221,7 +227,7 @@ func (b *bench) startHub(ctx context.Context, dir string) (*hubproc.Hub, *fleet,
 	if err := hub.AwaitReady(ctx, 30*time.Second); err != nil {
 		return hub, nil, err
 	}
-	f, err := openFleet(ctx, hub)
+	f, err := openFleet(ctx, hub, fmt.Sprintf("127.0.0.1:%d", plain[0]))
 	return hub, f, err
 }
 

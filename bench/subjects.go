@@ -34,6 +34,14 @@ type client struct {
 	msgs int64  // that the hub has to have counted, introspections included
 }
 
+// sent notes what a connection has brought.
+func (c *client) sent(acked uint64) {
+	c.msgs += int64(acked)
+	if c.Hello != nil {
+		c.msgs++
+	}
+}
+
 // readBack is what was acknowledged in a run.
 type readBack struct {
 	clients []*client
@@ -45,6 +53,8 @@ type readBack struct {
 // The subjects.
 const (
 	astarteTLS     = "fairlead, astarte"
+	plainTLS       = "fairlead, mqtt"
+	plainTCP       = "fairlead, mqtt, plain TCP"
 	mosquittoTLS   = "mosquitto"
 	mosquittoPlain = "mosquitto, plain TCP"
 	yardstickTLS   = "yardstick"
@@ -57,6 +67,14 @@ func (b *bench) makeSubjects() {
 	b.subjects[astarteTLS] = &subject{
 		name: astarteTLS, rival: mosquittoTLS, hub: true, pid: b.hub.PID,
 		clients: b.fleet.first, verify: b.fleet.verify, restart: b.restartHub,
+	}
+	b.subjects[plainTLS] = &subject{
+		name: plainTLS, rival: mosquittoTLS, hub: true, pid: b.hub.PID, filter: plainFilter,
+		clients: b.fleet.plain.first, verify: b.fleet.plain.verify, restart: b.restartHub,
+	}
+	b.subjects[plainTCP] = &subject{
+		name: plainTCP, rival: mosquittoPlain, hub: true, pid: b.hub.PID, filter: anonymousFilter,
+		clients: b.fleet.plain.anonymous, verify: b.fleet.plain.verifyAnonymous, restart: b.restartHub,
 	}
 	restart := func(ctx context.Context) (err error) {
 		b.mosquittoServer.Stop()
@@ -84,7 +102,7 @@ func (b *bench) makeSubjects() {
 func (b *bench) addRival(name, compared string, server **rival.Server, cfg *tls.Config, restart func(context.Context) error) {
 	numbers := map[int]*client{}
 	b.subjects[name] = &subject{
-		name: name, rival: compared, filter: "test/#", pid: func() int { return (*server).PID() }, restart: restart,
+		name: name, rival: compared, filter: anonymousFilter, pid: func() int { return (*server).PID() }, restart: restart,
 		clients: func(_ context.Context, n int) ([]*client, error) {
 			list := make([]*client, n)
 			for i := range list {
@@ -95,7 +113,7 @@ func (b *bench) addRival(name, compared string, server **rival.Server, cfg *tls.
 				}
 				c.Target = load.Target{
 					Addr: (*server).PlainAddr, TLS: cfg, ClientID: c.id,
-					Topic: fmt.Sprintf("test/%022d/%s%s", i, interfaceName, path),
+					Topic: anonymousTopic(i),
 				}
 				if cfg != nil {
 					c.Addr = (*server).TLSAddr

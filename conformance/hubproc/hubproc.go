@@ -59,6 +59,7 @@ type Hub struct {
 	DataDir             string
 	LogFile             string // what all processes print
 	MQTTPort, HTTPSPort int
+	Args                []string // added to those of `fairlead up`
 	Env                 []string // added to the environment of the processes
 	Wrap                []string // a command that runs the binary, in the same process: a tracer for instance
 
@@ -112,6 +113,7 @@ func (h *Hub) Start() error {
 	defer log.Close()
 	line := append(slices.Clone(h.Wrap), h.Binary, "up", "--data-dir", h.DataDir, "--listen", "127.0.0.1",
 		"--https-port", strconv.Itoa(h.HTTPSPort), "--mqtt-port", strconv.Itoa(h.MQTTPort))
+	line = append(line, h.Args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	for _, kv := range os.Environ() {

@@ -69,3 +69,11 @@ func Seq(value []byte) (seq uint64, ok bool) {
 	fill(want[:], seq)
 	return seq, want == [valueBytes]byte(value)
 }
+
+// PayloadSeq is Seq for a whole payload.
+func PayloadSeq(payload []byte) (seq uint64, ok bool) {
+	if len(payload) != PayloadBytes {
+		return 0, false
+	}
+	return Seq(payload[PayloadBytes-1-valueBytes : PayloadBytes-1])
+}

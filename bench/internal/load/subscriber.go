@@ -169,10 +169,7 @@ func (s *Subscriber) take(f mqtt.Frame, acks []byte) ([]byte, error) {
 	if err := p.Decode(f, mqtt.V311); err != nil {
 		return acks, err
 	}
-	if len(p.Payload) != PayloadBytes {
-		return acks, fmt.Errorf("%d bytes on %s", len(p.Payload), p.Topic)
-	}
-	seq, ok := Seq(p.Payload[PayloadBytes-1-valueBytes : PayloadBytes-1])
+	seq, ok := PayloadSeq(p.Payload)
 	if !ok {
 		return acks, fmt.Errorf("a payload on %s that was never sent", p.Topic)
 	}
