@@ -84,6 +84,11 @@ func (h *Hub) Run(ctx context.Context) (err error) {
 	if err := h.prepare(ctx, p); err != nil {
 		return fmt.Errorf("start hub: %w", err)
 	}
+	sweepCtx, stopSweep := context.WithCancel(context.WithoutCancel(ctx))
+	var sweeps sync.WaitGroup
+	defer sweeps.Wait()
+	defer stopSweep()
+	sweeps.Go(func() { p.sweeper.Run(sweepCtx) })
 	if err := h.serve(ctx, p); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

@@ -41,6 +41,7 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		CA:        p.ca,
 		Hasher:    p.hasher,
 		Refusals:  p.refusals,
+		Deleted:   p.sweeper.Wake,
 		Metrics:   h.metrics(p, &stats),
 		Stats:     &stats,
 		Served:    "the APIs of " + strings.Join(p.names(), ", "),

@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/retain"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
+	"github.com/fairlead-iot/fairlead/hub/internal/sweep"
 )
 
 // devTenant is the tenant that development credentials are for. Every platform can have it as its own word for
@@ -51,6 +52,7 @@ type parts struct {
 	committer   *commit.Committer
 	keeper      *retain.Keeper
 	refusals    *refusal.Log
+	sweeper     *sweep.Sweeper
 	hasher      *credential.Hasher
 	broker      *broker.Broker
 	devices     *mqtt.Dialect // the dialect of plain devices
@@ -243,6 +245,7 @@ func (h *Hub) assemble(p *parts) {
 		Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
 		DefaultTenant: h.defaultTenant(), Hasher: p.hasher, Anonymous: h.cfg.MQTTAnonymous,
 	})
+	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Serving: p.broker.Serving, Logger: h.cfg.Logger})
 	// Each dialect is a line here.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{

@@ -15,7 +15,7 @@ import (
 func deviceCommand() *cobra.Command {
 	cmd := group("device", "See devices, and decide about their credentials")
 	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceAddCommand(), devicePasswordCommand(), deviceTokenCommand(),
-		deviceGrantCommand(), deviceDocumentsCommand(), deviceWhyCommand(),
+		deviceGrantCommand(), deviceDocumentsCommand(), deviceWhyCommand(), deviceDeleteCommand(),
 		inhibitCommand("inhibit", "Forbid a device further certificates; those that it has stay usable, see `fairlead cert revoke`. A plain MQTT device is kept out altogether", true),
 		inhibitCommand("allow", "Allow a device certificates again; let a plain MQTT device in again", false))
 	return cmd
@@ -122,6 +122,25 @@ func deviceShowCommand() *cobra.Command {
 				t.row(what, fmt.Sprintf("%d messages, %d bytes", c.Messages, c.Bytes))
 			}
 		})
+	})
+}
+
+func deviceDeleteCommand() *cobra.Command {
+	return adminCommand(&cobra.Command{
+		Use: "delete DIALECT/TENANT/ID", Short: "Delete a device with all that it has stored, and revoke its certificates", Args: exactly("DEVICE"),
+		Long: `Deletes a device: its documents, samples, counters, credentials and sessions. Its certificates are revoked. Its id is free then: a
+device that registers with it is a new one. There is no way back.
+
+The device is named in full, so that nothing else is deleted by a slip.`,
+	}, func(s *session, args []string) error {
+		k, err := admin.ParseDeviceKey(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		if err := s.client.DeleteDevice(s.ctx, k); err != nil {
+			return err
+		}
+		return s.show(map[string]string{"deleted": k.String()}, func(t *table) { t.row("device " + k.String() + " is deleted") })
 	})
 }
 

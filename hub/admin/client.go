@@ -146,6 +146,11 @@ func (q SessionQuery) query() query {
 	return v
 }
 
+// DeleteDevice deletes a device with all that it has stored, and revokes its certificates. Its id is free then.
+func (c *Client) DeleteDevice(ctx context.Context, k DeviceKey) error {
+	return c.call(ctx, http.MethodDelete, k.path(""), nil, nil)
+}
+
 // Connections returns the open MQTT connections by tenant, dialect and client id, one page.
 func (c *Client) Connections(ctx context.Context, q SessionQuery) (Page[Connection], error) {
 	return get[Page[Connection]](ctx, c, "/v1/connections", q.query())

@@ -47,6 +47,8 @@ type Config struct {
 	Hasher   *credential.Hasher
 	Refusals *refusal.Log // nil: there are none
 
+	// Deleted is called when a device has been deleted, and what it has stored is to be swept away. nil: nobody is told.
+	Deleted func()
 	// Stats gets the counters; nil: nobody reads them.
 	Stats *Stats
 	// Metrics serves /metrics, for tokens that may read everything. nil: nothing is there.
@@ -77,6 +79,8 @@ type Broker interface {
 	SessionStates(ctx context.Context, keys []core.SessionKey) (map[core.SessionKey]core.SessionState, error)
 	// SessionFilters returns the filters of a session's subscriptions, sorted, as many as can be shown.
 	SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error)
+	// ForgetDevice forgets all sessions of a device, and ends their connections.
+	ForgetDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
 	// ForgetSession forgets a session with everything in it and ends its connection. One that is not there is
 	// core.ErrNotFound.
 	ForgetSession(tx *commit.Tx, k core.SessionKey) error
@@ -124,6 +128,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Refusals == nil {
 		cfg.Refusals = refusal.New(refusal.Config{Known: func(core.TenantID) bool { return false }})
+	}
+	if cfg.Deleted == nil {
+		cfg.Deleted = func() {}
 	}
 	if cfg.Stats == nil {
 		cfg.Stats = new(Stats)

@@ -95,6 +95,26 @@ func (s *Server) showDevice(r *request) (any, error) {
 	return out, err
 }
 
+func (s *Server) deleteDevice(r *request) (any, error) {
+	var key core.DeviceKey
+	err := s.cfg.Committer.Do(r.Context(), func(tx *commit.Tx) error {
+		d, err := r.device(tx)
+		if err != nil {
+			return err
+		}
+		key = d.DeviceKey
+		if err := s.cfg.Broker.ForgetDevice(tx, d.Num, "device deleted"); err != nil {
+			return err
+		}
+		return registry.Delete(tx, d)
+	})
+	if err == nil {
+		s.cfg.Logger.Info("device deleted by an operator", "device", key.String(), "token", r.caller.ID)
+		s.cfg.Deleted()
+	}
+	return nil, err
+}
+
 func credentialsOf(e core.Enrolment) admin.Credentials {
 	return admin.Credentials{
 		Registered: len(e.SecretHash) > 0, Inhibited: e.Inhibited, FirstRegistered: admin.NewTime(e.FirstRegistered),

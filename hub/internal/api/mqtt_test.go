@@ -89,6 +89,10 @@ func (g *rig) SessionFilters(context.Context, core.SessionKey) ([]string, error)
 	return []string{"a/#", "b"}, nil
 }
 
+func (g *rig) ForgetDevice(tx *commit.Tx, n core.DeviceNum, reason string) error {
+	return g.DisconnectDevice(tx, n, reason)
+}
+
 func (g *rig) ForgetSession(tx *commit.Tx, k core.SessionKey) error {
 	list, err := tx.FindSessions(core.SessionQuery{Tenant: k.Tenant, Dialect: k.Dialect, Prefix: k.ClientID, Limit: 1})
 	if err != nil || len(list) == 0 || list[0].Key != k {

@@ -100,6 +100,12 @@ func (s *Server) deviceRoutes() []route {
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Device](), do: s.showDevice,
 		},
 		{
+			method: http.MethodDelete, path: devicePath, id: "deleteDevice",
+			doc: "Delete a device with all that it has stored: documents, samples, counters, credentials, sessions. Its certificates are revoked. " +
+				"Its id is free when this is answered; a device that registers with it is a new one. What it has stored is gone for everybody then, and its space on disk is freed by and by.",
+			scope: core.ScopeWrite, status: http.StatusNoContent, do: s.deleteDevice,
+		},
+		{
 			method: http.MethodGet, path: devicePath + "/credentials", id: "showCredentials", doc: "How a device comes to its certificates.",
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Credentials](), do: s.showCredentials,
 		},

@@ -90,6 +90,23 @@ var deviceScenarios = []scenario{
 	{name: "another's device", do: "GET " + other, token: readAcme, code: 404, want: []string{"there is no device"}},
 	{name: "parameter where there is none", do: "GET " + pump + "?limit=1", code: 400, want: []string{"there is: none"}},
 
+	{name: "delete", do: "DELETE " + pump, token: writeAcme, code: 204, event: "device.deleted", after: func(t *testing.T, g *rig) {
+		if got, want := g.left(), []string{"1: device deleted"}; !slices.Equal(got, want) {
+			t.Errorf("disconnected %v, want %v", got, want)
+		}
+		for _, what := range []string{"GET " + pump, "DELETE " + pump, "GET " + pump + "/samples?channel=all:1", "GET /v1/certificates/a0002"} {
+			if w := g.call(what, writeAcme, ""); w.Code != 404 {
+				t.Errorf("%s: got %d", what, w.Code)
+			}
+		}
+	}},
+	{name: "delete as reader", do: "DELETE " + pump, code: 403},
+	{name: "delete another's", do: "DELETE " + other, token: writeAcme, code: 404, after: func(t *testing.T, g *rig) {
+		if w := g.call("GET "+other, readAll, ""); w.Code != 200 {
+			t.Errorf("then: got %d", w.Code)
+		}
+	}},
+
 	{name: "credentials", do: "GET " + pump + "/credentials", want: []string{`"inhibited": false`, `"last_address": "192.0.2.7"`}},
 	{name: "no credentials", do: "GET /v1/devices/mqtt/acme/lamp/credentials", code: 404, want: []string{"never registered"}},
 	{name: "inhibit", do: "PUT " + pump + "/credentials", token: writeAcme, body: `{"inhibited":true}`, want: []string{`"inhibited": true`}, event: "credentials.inhibited", after: func(t *testing.T, g *rig) {

@@ -23,6 +23,7 @@ type EventKind string
 const (
 	DeviceRegistered      EventKind = "device.registered"
 	DeviceUnregistered    EventKind = "device.unregistered"
+	DeviceDeleted         EventKind = "device.deleted"      // dialects delete what they keep of it themselves
 	DeviceConnected       EventKind = "device.connected"    // {"addr":"10.0.0.9"}
 	DeviceDisconnected    EventKind = "device.disconnected" // {"reason":"keep-alive timeout"}
 	DeviceError           EventKind = "device.error"        // {"error":NAME,"metadata":{...}}, names are the dialect's

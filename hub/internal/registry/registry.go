@@ -117,6 +117,26 @@ func Unregister(tx Tx, k core.DeviceKey) error {
 	return tx.Emit(core.Event{Device: d.DeviceKey, Num: d.Num, Kind: core.DeviceUnregistered})
 }
 
+// DeleteTx is what [Delete] needs of a transaction; *commit.Tx satisfies it.
+type DeleteTx interface {
+	Tx
+	DeleteDevice(n core.DeviceNum) error
+}
+
+// Delete deletes a device. Its id is free at once: a device that registers with it is a new one, and nothing of the old
+// one opens it. What the device has stored is deleted by and by, see package sweep. That its connections and sessions end
+// is the caller's business.
+func Delete(tx DeleteTx, d core.Device) error {
+	// First, so that dialects find the device when they hear of it.
+	if err := tx.Emit(core.Event{Device: d.DeviceKey, Num: d.Num, Kind: core.DeviceDeleted}); err != nil {
+		return fmt.Errorf("delete %s: %w", d.DeviceKey, err)
+	}
+	if err := tx.DeleteDevice(d.Num); err != nil {
+		return fmt.Errorf("delete %s: %w", d.DeviceKey, err)
+	}
+	return nil
+}
+
 // SetInhibited forbids a device further certificates, or allows them again. Those that it has stay usable. A device that
 // has no enrolment, because it has never registered, is core.ErrNotFound. What is so already stays so without an event.
 func SetInhibited(tx Tx, n core.DeviceNum, on bool) error {

@@ -116,6 +116,8 @@ type DeviceReader interface {
 	// Revoked yields the revoked certificates of one issuer that end after a time, in the order of issue.
 	Revoked(authorityKeyID string, after time.Time) iter.Seq2[core.Certificate, error]
 	Counts(n core.DeviceNum) ([]core.Count, error) // by scope
+	// DeletedDevices returns deleted devices that have something to sweep at a time.
+	DeletedDevices(due time.Time, limit int) ([]core.DeviceNum, error)
 }
 
 // DeviceWriter writes devices and what belongs to their identity.
@@ -125,6 +127,13 @@ type DeviceWriter interface {
 	PutEnrolment(e core.Enrolment) error
 	PutCertificate(c core.Certificate) error
 	AddCount(n core.DeviceNum, c core.Count) error // adds to what is there
+	// DeleteDevice deletes a device with its enrolment: its key is free for another one. What else hangs on its number
+	// (documents, samples, counters, certificates) is found no more by the key, and is deleted by SweepDevice. Its sessions
+	// stay.
+	DeleteDevice(n core.DeviceNum) error // core.ErrNotFound if it is not there
+	// SweepDevice deletes at most about limit rows of a deleted device, and returns how many it has changed; 0 is the end
+	// for now. Certificates that have not ended are revoked and stay until they end; then there is something to sweep again.
+	SweepDevice(n core.DeviceNum, now time.Time, limit int) (changed int, err error)
 }
 
 // DocumentReader reads documents.

@@ -138,7 +138,11 @@ func propertiesOf(dev core.Device, i *astartewire.Interface) document.Ref {
 // Notify turns changes of server-owned properties into messages for the device, whoever made them. A change that breaks
 // the rules of the interface is refused as core.ErrInvalid, and so undone: one that was made around AppEngine.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
-	if e.Kind != core.DocumentChanged {
+	switch e.Kind {
+	case core.DeviceDeleted:
+		return tx.DeleteRecord(e.Device.Tenant, dialectName, keyDevices+string(e.Device.ID))
+	case core.DocumentChanged:
+	default:
 		return nil
 	}
 	var c core.EntryChange

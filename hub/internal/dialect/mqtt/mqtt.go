@@ -95,6 +95,8 @@ func (d *Dialect) Handler() http.Handler { return nil }
 // That a certificate was revoked is not among it: who revokes it disconnects its device, whatever the dialect.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 	switch e.Kind {
+	case core.DeviceDeleted:
+		return credential.Forget(tx, e.Device)
 	case core.CredentialsInhibited:
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials inhibited")
 	case core.CredentialsChanged:

@@ -145,7 +145,8 @@ func (t *tx) PutEnrolment(e core.Enrolment) error {
 }
 
 func (t *tx) PutCertificate(c core.Certificate) error {
-	return t.c.exec("INSERT INTO certificates ("+certificateColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?) "+
+	return t.c.change("device of certificate", "INSERT INTO certificates ("+certificateColumns+") SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 "+
+		"WHERE EXISTS (SELECT 1 FROM devices WHERE num = ?2) "+
 		"ON CONFLICT (serial) DO UPDATE SET device = excluded.device, sha256 = excluded.sha256, "+
 		"authority_key_id = excluded.authority_key_id, not_before = excluded.not_before, not_after = excluded.not_after, "+
 		"state = excluded.state, changed = excluded.changed",

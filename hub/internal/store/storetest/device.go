@@ -328,3 +328,104 @@ func testDocuments(t *testing.T, open driver) {
 		return errors.Join(err, err2)
 	})
 }
+
+func testDeleteDevice(t *testing.T, open driver) {
+	s := fixture(t, open)
+	gone, stays := insertDevice(t, s, "a", "gone"), insertDevice(t, s, "a", "stays")
+	end := base.Add(time.Hour)
+	fill := func(tx store.Tx, n core.DeviceNum, serial string) error {
+		errs := []error{tx.PutEnrolment(core.Enrolment{Device: n, SecretHash: []byte{1}})}
+		for i := range 20 {
+			x := &core.Block{Series: &core.Series{Device: n, Channel: fmt.Sprint("c", i%3)}}
+			x.Add(base.UnixMicro(), base.UnixMicro(), core.AppendNull(nil))
+			errs = append(errs, tx.AppendBlock(x), tx.AddCount(n, core.Count{Scope: fmt.Sprint(i), Messages: 1}),
+				tx.PutEntry(core.DocumentKey{Device: n, Name: "d"}, core.Entry{Path: fmt.Sprint("/", i), Value: core.AppendNull(nil)}))
+		}
+		for i, c := range []core.Certificate{
+			{NotAfter: end, State: core.CertificateActive},
+			{NotAfter: end.Add(time.Minute), State: core.CertificateSuperseded},
+			{NotAfter: end.Add(-time.Minute), State: core.CertificateRevoked, Changed: base},
+			{NotAfter: base.Add(-time.Minute), State: core.CertificateSuperseded},
+		} {
+			c.Serial, c.Device, c.AuthorityKeyID = fmt.Sprint(serial, i), n, "k"
+			errs = append(errs, tx.PutCertificate(c))
+		}
+		return errors.Join(errs...)
+	}
+	update(t, s, func(tx store.Tx) error { return errors.Join(fill(tx, gone.Num, "a"), fill(tx, stays.Num, "b")) })
+	update(t, s, func(tx store.Tx) error { return tx.DeleteDevice(gone.Num) })
+	wantKind(t, "delete again", s.Update(func(tx store.Tx) error { return tx.DeleteDevice(gone.Num) }), core.ErrNotFound)
+	wantKind(t, "certificate of what is deleted", s.Update(func(tx store.Tx) error {
+		return tx.PutCertificate(core.Certificate{Serial: "new", Device: gone.Num})
+	}), core.ErrNotFound)
+	again := insertDevice(t, s, "a", "gone")
+	if again.Num == gone.Num {
+		t.Error("the number is used again")
+	}
+	view(t, s, func(r store.Reader) error {
+		_, err := r.DeviceByNum(gone.Num)
+		wantKind(t, "the device", err, core.ErrNotFound)
+		_, err = r.Enrolment(gone.Num)
+		wantKind(t, "its enrolment", err, core.ErrNotFound)
+		list, err := r.DeletedDevices(base, 10)
+		diff(t, "deleted", list, []core.DeviceNum{gone.Num})
+		return err
+	})
+	sweep := func(now time.Time) (slices int) {
+		for {
+			var n int
+			update(t, s, func(tx store.Tx) (err error) { n, err = tx.SweepDevice(gone.Num, now, 16); return err })
+			if n > 24 {
+				t.Errorf("%d rows in a slice, want about 16 at most", n)
+			}
+			if n == 0 {
+				return slices
+			}
+			slices++
+		}
+	}
+	if n := sweep(base); n < 8 {
+		t.Errorf("swept in %d slices", n)
+	}
+	revoked := func() (list []string) {
+		view(t, s, func(r store.Reader) error {
+			for c, err := range r.Revoked("k", base) {
+				if err != nil {
+					return err
+				}
+				list = append(list, c.Serial)
+			}
+			return nil
+		})
+		return list
+	}
+	diff(t, "revoked", revoked(), []string{"a0", "a1", "a2", "b2"})
+	view(t, s, func(r store.Reader) error {
+		series, err := r.Series(gone.Num, "")
+		counts, err2 := r.Counts(gone.Num)
+		entries, err3 := r.Entries(core.DocumentKey{Device: gone.Num, Name: "d"})
+		if len(series)+len(counts)+len(entries) > 0 {
+			t.Errorf("left: %v, %v, %v", series, counts, entries)
+		}
+		series, err4 := r.Series(stays.Num, "")
+		counts, err5 := r.Counts(stays.Num)
+		entries, err6 := r.Entries(core.DocumentKey{Device: stays.Num, Name: "d"})
+		if len(series) != 3 || len(counts) != 20 || len(entries) != 20 {
+			t.Errorf("of the other: %v, %v, %v", series, counts, entries)
+		}
+		c, err7 := r.Certificate("a2")
+		if !c.Changed.Equal(base) {
+			t.Error("what was revoked is revoked anew")
+		}
+		list, err8 := r.DeletedDevices(end, 10)
+		diff(t, "due before the certificates end", list, []core.DeviceNum(nil))
+		return errors.Join(err, err2, err3, err4, err5, err6, err7, err8)
+	})
+	sweep(end.Add(time.Minute))
+	diff(t, "revoked in the end", revoked(), []string{"b2"})
+	view(t, s, func(r store.Reader) error {
+		list, err := r.DeletedDevices(end.Add(time.Hour), 10)
+		diff(t, "deleted in the end", list, []core.DeviceNum(nil))
+		return err
+	})
+}

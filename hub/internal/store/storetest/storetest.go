@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"devices", testDevices},
 		{"devices paging", testDevicesPaging},
 		{"devices found", testFindDevices},
+		{"devices deleted", testDeleteDevice},
 		{"enrolments", testEnrolments},
 		{"certificates", testCertificates},
 		{"certificates revoked", testRevoked},

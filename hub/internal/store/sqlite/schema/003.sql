@@ -55,6 +55,32 @@ CREATE INDEX retained_expiring ON retained (expires) WHERE expires IS NOT NULL;
 
 -- Devices that are deleted; what operators ask.
 
+-- due: when there is something to delete; for what has only certificates left when the last of them ends.
+CREATE TABLE deleted_devices (
+	num INTEGER PRIMARY KEY,
+	due INTEGER NOT NULL
+) STRICT;
+CREATE INDEX deleted_devices_due ON deleted_devices (due);
+
+-- The certificates anew: they outlive their devices, because those that are revoked stay on the revocation list.
+CREATE TABLE certificates_3 (
+	id               INTEGER PRIMARY KEY,
+	serial           TEXT NOT NULL UNIQUE,
+	device           INTEGER NOT NULL,
+	sha256           BLOB NOT NULL,
+	authority_key_id TEXT NOT NULL,
+	not_before       INTEGER,
+	not_after        INTEGER,
+	state            INTEGER NOT NULL,
+	changed          INTEGER
+) STRICT;
+INSERT INTO certificates_3 (id, serial, device, sha256, authority_key_id, not_before, not_after, state, changed)
+	SELECT id, serial, device, sha256, authority_key_id, not_before, not_after, state, changed FROM certificates ORDER BY id;
+DROP TABLE certificates;
+ALTER TABLE certificates_3 RENAME TO certificates;
+CREATE INDEX certificates_by_device ON certificates (device);
+CREATE INDEX certificates_revoked ON certificates (authority_key_id) WHERE state = 2;
+
 -- Retention.
 
 -- Sessions, wills. (A statement has to come last.)

@@ -1,0 +1,165 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
+)
+
+// rig is a committer on storage in dir.
+type rig struct {
+	*testing.T
+	store store.Store
+	com   *commit.Committer
+	stop  func()
+}
+
+func start(t *testing.T, dir string) *rig {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, store: st, com: commit.New(commit.Config{Store: st})}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = r.com.Run(ctx) })
+	r.stop = sync.OnceFunc(func() { cancel(); wg.Wait(); st.Close() })
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *rig) do(f func(*commit.Tx) error) {
+	r.Helper()
+	if err := r.com.Do(r.Context(), f); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// device makes a device with entries, deletes it, and returns its number.
+func (r *rig) device(id core.DeviceID, entries int) (n core.DeviceNum) {
+	r.Helper()
+	r.do(func(tx *commit.Tx) error {
+		if err := tx.InsertTenant(core.Tenant{ID: "t"}); err != nil && !errors.Is(err, core.ErrConflict) {
+			return err
+		}
+		d := core.Device{DeviceKey: core.DeviceKey{Tenant: "t", Dialect: "a", ID: id}}
+		if err := tx.InsertDevice(&d); err != nil {
+			return err
+		}
+		n = d.Num
+		for i := range entries {
+			if err := tx.PutEntry(core.DocumentKey{Device: n, Name: "d"}, core.Entry{Path: fmt.Sprint("/", i), Value: core.AppendNull(nil)}); err != nil {
+				return err
+			}
+		}
+		return tx.DeleteDevice(n)
+	})
+	return n
+}
+
+// left returns how many entries a device has, and how many devices are to be swept.
+func (r *rig) left(n core.DeviceNum) (entries, devices int) {
+	r.Helper()
+	err := r.store.View(r.Context(), func(rd store.Reader) error {
+		list, err := rd.Entries(core.DocumentKey{Device: n, Name: "d"})
+		nums, err2 := rd.DeletedDevices(time.Now(), 100)
+		entries, devices = len(list), len(nums)
+		return errors.Join(err, err2)
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return entries, devices
+}
+
+// run runs a sweeper until the test ends, or until the returned function is called.
+func (r *rig) run(serving func(core.DeviceNum) bool) (s *Sweeper, stop func()) {
+	s = New(Config{Store: r.store, Committer: r.com, Serving: serving})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	r.Cleanup(stop)
+	return s, stop
+}
+
+func (r *rig) eventually(what string, ok func() bool) {
+	r.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			r.Fatalf("not within 10 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func nobody(core.DeviceNum) bool { return false }
+
+// TestGoesOnAfterARestart: a sweep that was cut off in the middle is completed by the next process.
+func TestGoesOnAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, dir)
+	n := r.device("d", 10*sliceRows)
+	_, stop := r.run(nobody)
+	r.eventually("a first slice", func() bool { e, _ := r.left(n); return e < 10*sliceRows })
+	stop()
+	if e, d := r.left(n); d == 0 {
+		t.Skipf("swept before it could be stopped, %d left", e)
+	}
+	r.stop()
+	r = start(t, dir)
+	r.run(nobody)
+	r.eventually("the end", func() bool { e, d := r.left(n); return e == 0 && d == 0 })
+}
+
+// TestWaitsForTheConnection: what the device's last batches store is swept too.
+func TestWaitsForTheConnection(t *testing.T) {
+	r := start(t, t.TempDir())
+	n := r.device("d", 3)
+	other := r.device("e", 3)
+	var serving atomic.Bool
+	serving.Store(true)
+	s, _ := r.run(func(x core.DeviceNum) bool { return x == n && serving.Load() })
+	s.Wake()
+	r.eventually("the other one's end", func() bool { e, _ := r.left(other); return e == 0 })
+	if e, _ := r.left(n); e != 3 {
+		t.Errorf("%d entries left while the device is connected, want 3", e)
+	}
+	serving.Store(false)
+	r.eventually("the end", func() bool { e, d := r.left(n); return e == 0 && d == 0 })
+}
+
+// TestOthersGoOn: while very much is swept, an operation of another waits for one slice at most.
+func TestOthersGoOn(t *testing.T) {
+	r := start(t, t.TempDir())
+	n := r.device("d", 40*sliceRows)
+	r.run(nobody)
+	var worst time.Duration
+	start := time.Now()
+	for {
+		e, _ := r.left(n)
+		begun := time.Now()
+		r.do(func(tx *commit.Tx) error { return tx.PutRecord("t", "a", "k", nil) })
+		worst = max(worst, time.Since(begun))
+		if e == 0 {
+			break
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%d rows are left after 20 s", e)
+		}
+	}
+	t.Logf("the longest wait was %v", worst)
+	if worst > time.Second {
+		t.Errorf("an operation waited for %v", worst)
+	}
+}
