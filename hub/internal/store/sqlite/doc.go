@@ -6,8 +6,8 @@
 // # Files
 //
 // The folder holds fairlead.db, its companions fairlead.db-wal and fairlead.db-shm while the hub runs or after it was
-// killed, and fairlead.lock, which keeps a second hub out. All belong together: to back up a running hub use SQLite's
-// own means ("VACUUM INTO", "sqlite3 fairlead.db .backup"), never a copy of single files.
+// killed, and fairlead.lock, which keeps a second hub out. All belong together: never copy single files of a running hub,
+// but see backup.go.
 //
 // # When the disk refuses
 //

@@ -46,6 +46,8 @@ type Store struct {
 	w      *conn      // nil: to be opened anew
 	tx     tx
 	closed bool
+
+	copying *backup // see backup.go; nil: none is made
 }
 
 var _ store.Store = (*Store)(nil)
@@ -84,6 +86,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 			_ = s.unlock()
 		}
 	}()
+	removeCopies(cfg.Dir)
 	if err := prepareFile(s.path); err != nil {
 		return nil, err
 	}
@@ -150,6 +153,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.pool.close()
+	_ = s.endBackup() // whoever makes it is told by its next step
 	// The writer comes last: closing the last connection moves everything into the database and removes the log.
 	err := s.w.close()
 	s.w = nil

@@ -70,6 +70,7 @@ func (s *Store) rollback() {
 		_ = s.w.exec("ROLLBACK")
 	}
 	if !s.w.sq.AutocommitEnabled() {
+		_ = s.endBackup()
 		_ = s.w.close()
 		s.w = nil
 	}
