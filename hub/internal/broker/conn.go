@@ -94,7 +94,7 @@ func (c *conn) restore(received []uint16, filters map[string]subscription) {
 
 // serve reads until the connection ends, and cleans up behind it.
 func (c *conn) serve(ctx context.Context) {
-	err := c.read()
+	err := c.guarded(c.read)
 	c.submit()
 	why := err
 	c.mu.Lock()

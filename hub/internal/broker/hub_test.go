@@ -24,7 +24,7 @@ import (
 
 // testHub is a broker on real storage with a dialect that does what the tests want.
 type testHub struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	store  *failing
 	com    *commit.Committer
@@ -62,7 +62,7 @@ func (f *failing) refuse(err error) {
 	f.err = err
 }
 
-func startHub(t *testing.T, dir string, cfg Config) *testHub {
+func startHub(t testing.TB, dir string, cfg Config) *testHub {
 	t.Helper()
 	st, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir})
 	if err != nil {
@@ -105,9 +105,10 @@ func startHub(t *testing.T, dir string, cfg Config) *testHub {
 	return h
 }
 
-// listen opens a port; inside a synctest bubble, which the kernel is not part of, one in memory.
+// listen opens a port; inside a synctest bubble, which the kernel is not part of, and for many short connections one in memory.
 func (h *testHub) listen() (net.Listener, error) {
-	if time.Now().Year() == 2000 {
+	_, fuzzing := h.t.(*testing.F)
+	if fuzzing || time.Now().Year() == 2000 {
 		h.mem = memnet.Listen("hub:1883")
 		return h.mem, nil
 	}
@@ -173,11 +174,12 @@ func (h *testHub) do(f func(tx *commit.Tx) error) {
 // plain is a dialect for tests: the user name is the tenant, the client id the device. Each message becomes a record
 // "in/CLIENT/N" with topic and payload, in the order of processing.
 type plain struct {
-	broker *Broker
-	store  store.Store
-	limits core.Limits
-	grant  func(*core.Grant) // nil: as it is
-	refuse error
+	broker  *Broker
+	store   store.Store
+	limits  core.Limits
+	grant   func(*core.Grant) // nil: as it is
+	refuse  error
+	stumble bool // Disconnected panics
 
 	mu     sync.Mutex
 	events []string
@@ -224,6 +226,9 @@ func (l *plainLink) Connected(_ *commit.Tx, s dialect.Presence) error {
 }
 
 func (l *plainLink) Disconnected(_ *commit.Tx, reason string) error {
+	if l.p.stumble {
+		panic("in Disconnected")
+	}
 	l.p.log("disconnected " + l.key.ClientID + ": " + reason)
 	return nil
 }
@@ -236,6 +241,8 @@ func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch
 	switch t.Name {
 	case "close":
 		return errUnwanted
+	case "panic":
+		panic("a dialect's mistake")
 	case "quota":
 		return fmt.Errorf("hidden: %w", &core.AnswerError{Code: uint8(mqtt.ReasonQuotaExceeded), Text: "enough for today", Kind: core.ErrTooLarge})
 	case "fail":

@@ -236,7 +236,7 @@ func (b *Broker) unbind(tx *commit.Tx, c *conn, reason string) error {
 	if s == nil || s.conn != c {
 		return nil
 	}
-	if err := c.link.Disconnected(tx, reason); err != nil {
+	if err := c.disconnected(tx, reason); err != nil {
 		return err
 	}
 	s.maybeSent = max(s.maybeSent, s.loaded)

@@ -22,7 +22,8 @@ func (b *Broker) open(ctx context.Context, src *source, plain bool) (*conn, erro
 	stop := context.AfterFunc(ctx, func() { src.nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	src.nc.SetDeadline(time.Now().Add(b.cfg.ConnectTimeout))
-	c, err := b.signIn(ctx, src, claim)
+	var c *conn
+	err := guarded(b.log, func() (err error) { c, err = b.signIn(ctx, src, claim); return err })
 	if err != nil {
 		b.refused(src, err)
 		src.finish()

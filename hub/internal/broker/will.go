@@ -115,7 +115,7 @@ func (c *conn) lastWill() {
 		c.will = nil
 		return
 	}
-	if err := c.message(t, c.kept.publish(time.Now())); err != nil {
+	if err := c.guarded(func() error { return c.message(t, c.kept.publish(time.Now())) }); err != nil {
 		c.log.Info("will refused", "err", err)
 		c.will = nil
 		return
@@ -166,7 +166,8 @@ func (b *Broker) tryWill(w *will) error {
 			continue
 		}
 		t := &dialect.Topic{Name: w.Topic}
-		if err := x.Will(w.Session, w.Device, t, w.publish(time.Now()), batch); err != nil {
+		err := guarded(b.log, func() error { return x.Will(w.Session, w.Device, t, w.publish(time.Now()), batch) })
+		if err != nil {
 			b.log.Info("will refused", "dialect", d.Name(), "client", w.Session.ClientID, "err", err)
 			batch = &commit.Batch{}
 		}
