@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
@@ -17,7 +18,8 @@ import (
 // asks for them.
 type authorities struct {
 	mu      sync.Mutex
-	changes int                     // counts what was changed in storage
+	open    int                     // transactions that change something, and are not over
+	changes int                     // counts their beginnings and ends
 	byName  map[string][]*authority // by the subject as it is in certificates; nil: to be read
 }
 
@@ -26,10 +28,18 @@ type authority struct {
 	*ca.Foreign
 }
 
-// changed has them read again.
-func (a *authorities) changed() {
+// changing has them read anew: each time until the transaction is over, so that who then hears that it is on disk never
+// meets what was before.
+func (a *authorities) changing(tx *commit.Tx) {
+	a.change(1)
+	tx.After(func() { a.change(-1) })
+	tx.Undo(func() { a.change(-1) })
+}
+
+func (a *authorities) change(open int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.open += open
 	a.changes++
 	a.byName = nil
 }
@@ -46,7 +56,7 @@ func (d *Dialect) issuers(ctx context.Context, leaf *x509.Certificate) ([]*autho
 			return nil, fmt.Errorf("registered authorities: %w", err)
 		}
 		a.mu.Lock()
-		if a.changes == before {
+		if a.changes == before && a.open == 0 {
 			a.byName = known
 		}
 		a.mu.Unlock()

@@ -105,7 +105,7 @@ func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 		}
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials changed")
 	case core.AuthorityRegistered, core.AuthorityRemoved:
-		tx.After(d.authorities.changed)
+		d.authorities.changing(tx)
 	case core.GrantsChanged:
 		h, err := credential.Find(tx, e.Device)
 		if err != nil {
