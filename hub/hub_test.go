@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math/big"
@@ -17,6 +19,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
 )
 
 // running is a hub that a test has started.
@@ -285,5 +291,58 @@ func TestEnvOfOtherPlatforms(t *testing.T) {
 	}
 	if env, err := s.env("token", ""); err != nil || env["FAIRLEAD_TOKEN"] != "token" || env["ASTARTE_REALM"] != "" {
 		t.Errorf("got %v, %v, want the variables for every client only", env, err)
+	}
+}
+
+// A certificate of an authority that a tenant has registered passes the handshake, and opens its device.
+func TestRegisteredAuthority(t *testing.T) {
+	r := start(t, Config{Development: true})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(name string, isCA bool, edit func(*x509.Certificate)) []byte {
+		tmpl := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			IsCA: isCA, BasicConstraintsValid: true,
+		}
+		if edit != nil {
+			edit(tmpl)
+		}
+		parent := &x509.Certificate{Subject: pkix.Name{CommonName: "Factory"}}
+		der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	c, err := r.State().Client(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.HTTP.CloseIdleConnections()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sign("Factory", true, nil)})
+	if _, err := c.RegisterAuthority(t.Context(), "dev", admin.NewAuthority{PEM: string(authority), AutoRegister: true}); err != nil {
+		t.Fatal(err)
+	}
+	dial := func(der []byte) (*tls.Conn, error) {
+		cfg := r.trust(t)
+		cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+		cfg.MaxVersion = tls.VersionTLS12 // where the client sees a refusal in its own handshake
+		return tls.Dial("tcp", r.mqtt(), cfg)
+	}
+	if c, err := dial(sign("pump", false, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })); err == nil {
+		c.Close()
+		t.Error("an expired certificate passed the handshake")
+	}
+	conn, err := dial(sign("pump", false, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := mqtttest.NewClient(t, conn)
+	client.Connect(mqtt.Connect{ClientID: "c", CleanStart: true})
+	client.Publish("pump/x", 1, []byte("1"))
+	if d, err := c.Device(t.Context(), admin.DeviceKey{Dialect: "mqtt", Tenant: "dev", ID: "pump"}); err != nil || !d.Connected {
+		t.Errorf("got %+v, %v", d, err)
 	}
 }
