@@ -78,6 +78,14 @@ func Delete(tx Tx, r Ref, path string) (old core.Value, err error) {
 	return old, emit(tx, r, path, old, nil)
 }
 
+// Drop is [Delete] for a leaf that [List] has returned in the same transaction.
+func Drop(tx Tx, r Ref, e core.Entry) error {
+	if err := tx.DeleteEntry(r.Key(), e.Path); err != nil {
+		return err
+	}
+	return emit(tx, r, e.Path, e.Value, nil)
+}
+
 // List returns the leaves of a document by path, bytewise.
 func List(rd Reader, r Ref) ([]core.Entry, error) { return rd.Entries(r.Key()) }
 

@@ -1,6 +1,7 @@
 package astarte
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/document"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 )
 
@@ -39,12 +41,74 @@ func (l *link) purge(tx *commit.Tx, declared introspection, listed purgeSet) err
 			if listed.has(i.Name, e.Path) {
 				continue
 			}
-			if _, err := document.Delete(tx, doc, e.Path); err != nil {
+			if err := document.Drop(tx, doc, e); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// What is deleted ahead of a purge list: so many properties at a time are looked for, and so many deleted in one
+// transaction, which takes some 10 ms for which all others wait.
+const (
+	purgeAhead = 10_000
+	purgeSlice = 500
+)
+
+// A doomed property is one that a purge list does not have.
+type doomed struct {
+	doc  document.Ref
+	path string
+}
+
+// purgeInSlices deletes what is too much for one transaction, before the list is handled in its place among the messages:
+// only what that would delete too. So the list is acknowledged when all is done, a crash in the middle leaves a device that
+// repeats its list, and only this connection waits.
+func (l *link) purgeInSlices(declared introspection, listed purgeSet) error {
+	ctx := context.Background()
+	for {
+		list, err := l.doomed(ctx, declared, listed)
+		if err != nil || len(list) <= purgeSlice {
+			return err
+		}
+		for part := range slices.Chunk(list, purgeSlice) {
+			err := l.d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+				for _, x := range part {
+					if _, err := document.Delete(tx, x.doc, x.path); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// doomed finds properties that are not listed, at most purgeAhead.
+func (l *link) doomed(ctx context.Context, declared introspection, listed purgeSet) (list []doomed, err error) {
+	err = l.d.cfg.Store.View(ctx, func(rd store.Reader) error {
+		for _, i := range l.realm.cur.Load().declaredProperties(declared, astartewire.OwnershipDevice) {
+			doc := propertiesOf(l.dev, i)
+			entries, err := document.List(rd, doc)
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				if listed.has(i.Name, e.Path) {
+					continue
+				}
+				if list = append(list, doomed{doc, e.Path}); len(list) == purgeAhead {
+					return nil
+				}
+			}
+		}
+		return nil
+	})
+	return list, err
 }
 
 // declaredProperties returns the property interfaces of one owner that a device declares, in order of names. What is not

@@ -168,6 +168,9 @@ func (l *link) receivePurgeList(to *target, m dialect.Publish, b *commit.Batch) 
 	declared := l.declared
 	b.Count(l.dev.Num, "", 1, int64(len(m.Payload)+len(pathProducer)))
 	b.Hold(8 * cap(listed))
+	if err := l.purgeInSlices(declared, listed); err != nil {
+		l.d.log.Debug("cannot purge ahead", "device", l.dev.DeviceKey.String(), "err", err) // the list itself will tell
+	}
 	l.do(b, func(tx *commit.Tx) error { return l.purge(tx, declared, listed) })
 }
 

@@ -1,6 +1,7 @@
 package astarte
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,6 +136,9 @@ func propertiesOf(dev core.Device, i *astartewire.Interface) document.Ref {
 	return ref
 }
 
+// reportedSide is in every change of a property that the device owns, and in no other: quotation marks in texts are escaped.
+var reportedSide = []byte(`"side":"reported"`)
+
 // Notify turns changes of server-owned properties into messages for the device, whoever made them. A change that breaks
 // the rules of the interface is refused as core.ErrInvalid, and so undone: one that was made around AppEngine.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
@@ -142,6 +146,9 @@ func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 	case core.DeviceDeleted:
 		return tx.DeleteRecord(e.Device.Tenant, dialectName, keyDevices+string(e.Device.ID))
 	case core.DocumentChanged:
+		if bytes.Contains(e.Data, reportedSide) {
+			return nil // what the device says itself; told quickly, because there can be very many
+		}
 	default:
 		return nil
 	}
