@@ -24,8 +24,9 @@
 //
 // # Full disks
 //
-// When the disk is full, Append and perhaps Delete fail with fairlead.ErrStorage. They work again as soon as there is room; nothing needs
-// to be opened anew. The log keeps its room on the disk, so that in most cases messages can be deleted even then.
+// When the disk is full, Append fails with fairlead.ErrStorage, and Delete does, too, unless there is room within the files. Nothing that was
+// accepted is lost, and all works again as soon as there is room; nothing needs to be opened anew. Leave room for the outbox's limit in bytes, half as
+// much again, and 16 MiB.
 //
 // # Platforms
 //
