@@ -62,6 +62,10 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 		{Name: "mqtt_messages_received_total", Help: "Messages from MQTT clients.", Kind: counter, Read: number(&mqtt.MessagesIn)},
 		{Name: "mqtt_messages_sent_total", Help: "Messages to MQTT clients.", Kind: counter, Read: number(&mqtt.MessagesOut)},
 		{Name: "mqtt_messages_dropped_total", Help: "Messages that a full queue or a slow client lost.", Kind: counter, Read: number(&mqtt.Dropped)},
+		{Name: "mqtt_messages_expired_total", Help: "Copies of messages whose expiry interval was over before they were sent.", Kind: counter, Read: number(&mqtt.Expired)},
+		{Name: "mqtt_retained_messages", Help: "Retained messages, of all tenants.", Kind: gauge, Read: number(&mqtt.Retained)},
+		{Name: "mqtt_retained_bytes", Help: "Their topics, payloads and properties.", Kind: gauge, Read: number(&mqtt.RetainedBytes)},
+		{Name: "mqtt_retained_refused_total", Help: "Messages that were delivered but not retained, because the tenant had too many.", Kind: counter, Read: number(&mqtt.RetainedRefused)},
 		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
 		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
 

@@ -180,6 +180,7 @@ type plain struct {
 	grant   func(*core.Grant) // nil: as it is
 	refuse  error
 	stumble bool // Disconnected panics
+	sink    bool // messages are not kept
 
 	mu     sync.Mutex
 	events []string
@@ -238,6 +239,9 @@ var errUnwanted = errors.New("unwanted")
 type entry struct{ Topic, Payload string }
 
 func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
+	if l.p.sink {
+		return nil
+	}
 	switch t.Name {
 	case "close":
 		return errUnwanted

@@ -36,7 +36,7 @@ type outgoing struct {
 	inflight  map[uint16]packet
 	max       int // of inflight
 	nextID    uint16
-	oldest    int64    // lowest stored seq in flight or waiting, 0: none; see packetID
+	oldest    int64    // no lower stored seq is in flight, 0: none is; see packetID
 	waiting   []packet // behind the window, in order
 	held      int      // bytes of waiting
 	behind    bool     // storage has messages that are not in waiting
@@ -206,7 +206,21 @@ func (o *outgoing) start(p packet) {
 // holds back stored messages far beyond one that is never acknowledged, see packetID.
 func (o *outgoing) canSend(p packet) bool {
 	return len(o.inflight) < o.max && (len(o.buf) == 0 || len(o.buf)+p.size() <= maxAhead) &&
-		(p.seq == 0 || o.oldest == 0 || p.seq < o.oldest+spread)
+		(p.seq == 0 || o.near(p) || o.findOldest() && o.near(p))
+}
+
+func (o *outgoing) near(p packet) bool { return o.oldest == 0 || p.seq < o.oldest+spread }
+
+// findOldest looks for the lowest stored seq in flight. To know it after each acknowledgement would cost more than all
+// the rest of it, so it is looked for when it makes a difference.
+func (o *outgoing) findOldest() bool {
+	o.oldest = 0
+	for _, p := range o.inflight {
+		if p.seq != 0 && (o.oldest == 0 || p.seq < o.oldest) {
+			o.oldest = p.seq
+		}
+	}
+	return true
 }
 
 // acknowledged ends a message that is in flight and lets the next ones go. ok is false if there was none with that
@@ -217,13 +231,8 @@ func (o *outgoing) acknowledged(id uint16) (p packet, ok bool) {
 		return p, false
 	}
 	delete(o.inflight, id)
-	if p.seq != 0 && p.seq == o.oldest {
+	if len(o.inflight) == 0 {
 		o.oldest = 0
-		for _, q := range o.inflight {
-			if q.seq != 0 && (o.oldest == 0 || q.seq < o.oldest) {
-				o.oldest = q.seq
-			}
-		}
 	}
 	o.next()
 	return p, true
