@@ -26,6 +26,7 @@ type conn struct {
 
 	grant     core.Grant // limits filled in
 	link      dialect.Link
+	auth      *authentication // nil: the client named no method
 	addr      string
 	clean     bool
 	expiry    time.Duration // how long the session outlives the connection

@@ -122,6 +122,9 @@ func (c *conn) negotiate(p *mqtt.Connect) {
 			SubscriptionIDUnavailable: profile.NoSubscriptionIDs,
 			SharedUnavailable:         profile.NoShared,
 		}
+		if c.auth != nil { // [MQTT-4.12.0-5]
+			c.hello.AuthMethod, c.hello.AuthData = mqtt.Some(c.auth.method), c.auth.last
+		}
 		if most := profile.QoS.Most(); most < 2 {
 			c.hello.MaximumQoS = mqtt.Some(most) // [MQTT-3.2.2-9]
 		}

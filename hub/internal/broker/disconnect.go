@@ -75,7 +75,7 @@ func (c *conn) farewell(why error) {
 		p.Code = mqtt.ReasonServerShuttingDown
 	case errors.Is(why, core.ErrStorage):
 		p.Code = mqtt.ReasonServerBusy
-	case errors.Is(why, core.ErrDenied):
+	case errors.Is(why, core.ErrDenied), errors.Is(why, core.ErrUnauthenticated):
 		p.Code = mqtt.ReasonNotAuthorized
 	}
 	if !p.Code.Failed() || !p.Code.Allowed(mqtt.Server, mqtt.TypeDisconnect) {

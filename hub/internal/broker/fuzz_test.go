@@ -85,7 +85,8 @@ func FuzzConnection(f *testing.F) {
 		}
 		for end := time.Now().Add(5 * time.Second); h.broker.stats.Connections.Load() != 0; runtime.Gosched() {
 			if time.Now().After(end) {
-				b := make([]byte, 1<<20); t.Fatalf("the connection does not end: %s", b[:runtime.Stack(b, true)])
+				b := make([]byte, 1<<20)
+				t.Fatalf("the connection does not end: %s", b[:runtime.Stack(b, true)])
 			}
 		}
 		if log.n.Load() > 0 {

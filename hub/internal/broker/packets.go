@@ -165,6 +165,8 @@ func (c *conn) handle(f mqtt.Frame) error {
 		return nil
 	case mqtt.TypeDisconnect:
 		return c.handleDisconnect(f)
+	case mqtt.TypeAuth:
+		return c.handleAuth(f)
 	}
 	return &mqtt.Error{Code: mqtt.ReasonProtocolError, Text: fmt.Sprintf("unexpected %v", f.Type)}
 }

@@ -62,7 +62,12 @@ func (b *Broker) signIn(ctx context.Context, src *source, claim core.Claim) (*co
 	claim.Version, claim.ClientID, claim.CleanStart = uint8(connect.Version), connect.ClientID, connect.CleanStart
 	claim.Username, claim.HasUsername, claim.Password = connect.Username, connect.HasUsername, connect.Password
 	src.attempt.at(core.StageSignIn, claim)
-	if err := c.claim(ctx, claim); err != nil {
+	if connect.AuthMethod.Present {
+		err = c.authenticate(ctx, connect, claim)
+	} else {
+		err = c.claim(ctx, claim)
+	}
+	if err != nil {
 		c.refuse(err)
 		return nil, err
 	}
@@ -129,17 +134,22 @@ func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 		if err != nil {
 			return fmt.Errorf("%s sign-in: %w", d.Name(), err)
 		}
-		if !g.Profile.Serves(claim.Version) {
-			return &core.AnswerError{Code: uint8(mqtt.ReasonUnsupportedVersion), Text: d.Name() + " does not serve this version of MQTT"}
-		}
-		if g.Session.ClientID == "" {
-			g.Session.ClientID = "auto-" + rand.Text()
-		}
-		c.grant, c.link = g, link
-		c.grant.Limits = limits(g.Limits, c.b.cfg.Limits)
-		return nil
+		return c.grantTo(claim, d.Name(), g, link)
 	}
 	return core.ErrUnknownClient
+}
+
+// grantTo takes over what a dialect grants.
+func (c *conn) grantTo(claim core.Claim, name string, g core.Grant, link dialect.Link) error {
+	if !g.Profile.Serves(claim.Version) {
+		return &core.AnswerError{Code: uint8(mqtt.ReasonUnsupportedVersion), Text: name + " does not serve this version of MQTT"}
+	}
+	if g.Session.ClientID == "" {
+		g.Session.ClientID = "auto-" + rand.Text()
+	}
+	c.grant, c.link = g, link
+	c.grant.Limits = limits(g.Limits, c.b.cfg.Limits)
+	return nil
 }
 
 // takesPlain says which dialects may see what comes without TLS: those that say so.

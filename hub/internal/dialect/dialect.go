@@ -114,6 +114,32 @@ type Broker interface {
 	Disconnect(tx *commit.Tx, k core.SessionKey, wipe bool, reason string) error
 }
 
+// An Authenticator is a dialect that has methods of enhanced authentication: client and server exchange AUTH packets before
+// CONNACK, and again whenever the client wants to (MQTT 5.0 section 4.12). Clients that name a method are offered to
+// Authenticators only, and do not come to SignIn.
+type Authenticator interface {
+	// Authenticate begins an exchange with a client that names a method. It returns [ErrNotMine], or a refusal as SignIn
+	// does. Nothing of the claim is proven.
+	Authenticate(ctx context.Context, c core.Claim, method string) (Exchange, error)
+}
+
+// An Exchange is one authentication under way. It is used by one goroutine, and forgotten when its connection ends.
+type Exchange interface {
+	// Next takes the data that the client sent, nil if there was none, and says how it goes on. An error refuses the
+	// client, or ends the connection of one that was authenticating again.
+	Next(ctx context.Context, data []byte) (Step, error)
+}
+
+// A Step is an answer to a client that authenticates.
+type Step struct {
+	Data []byte // for the client; nil: none
+	// Link is nil while the client has to answer. Then it and Grant are what SignIn would return. When a client
+	// authenticates again its session must be the same; Publish, Subscribe and Lifetime of the new grant count from then
+	// on, and the first Link stays in use.
+	Link  Link
+	Grant core.Grant
+}
+
 // An Executor is a dialect that takes wills whose connection is gone: those that their client wanted with a delay, and those
 // of connections that were there when the hub ended without notice. The others come to [Link.Receive]. Without this method
 // subscribers get such a will, but the dialect does not.
