@@ -15,6 +15,9 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
 
+// ErrStorage means that the disk refused: it is full, fails, or may not be written to.
+var ErrStorage = core.ErrStorage
+
 // A Hub is one hub. Make one with [New].
 type Hub struct {
 	cfg      Config

@@ -105,6 +105,18 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 			Label: "limit", Value: limit, Read: func() (float64, bool) { return float64(read()), true },
 		})
 	}
+	for _, name := range p.names() {
+		list = append(list, metrics.Metric{
+			Name: "mqtt_connections_by_dialect", Help: "Open MQTT connections by the platform that they speak.", Kind: gauge,
+			Label: "dialect", Value: name, Read: func() (float64, bool) { return float64(p.broker.CountConnections(name, 0)), true },
+		})
+	}
+	for level, name := range map[uint8]string{3: "3.1", 4: "3.1.1", 5: "5"} {
+		list = append(list, metrics.Metric{
+			Name: "mqtt_connections_by_version", Help: "Open MQTT connections by version of MQTT.", Kind: gauge,
+			Label: "version", Value: name, Read: func() (float64, bool) { return float64(p.broker.CountConnections("", level)), true },
+		})
+	}
 	for _, r := range refusal.Reasons {
 		list = append(list, metrics.Metric{
 			Name: "refusals_total", Help: "Clients, messages, subscriptions and requests of devices that were refused.", Kind: counter,

@@ -3,6 +3,7 @@ package hub
 import (
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -42,6 +43,62 @@ func TestMetrics(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^` + want).Match(body) {
 			t.Errorf("want %s in\n%s", want, body)
 		}
+	}
+}
+
+// TestMetricsAreDocumented: the table in the documentation has all metrics, and no others.
+func TestMetricsAreDocumented(t *testing.T) {
+	r := start(t, Config{Development: true})
+	c, err := r.State().Client(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.HTTP.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	res, err := c.HTTP.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../docs/admin-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| Metric `fairlead_...` |")
+	documented := map[string]bool{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.ReplaceAll(line, `\|`, ""), "|")
+		if len(cells) < 3 {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`([a-z0-9_]+)(\\{[^}]*\\})?`").FindAllStringSubmatch(cells[1], -1) {
+			documented[m[1]] = true
+		}
+	}
+	there := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE fairlead_(\w+) `).FindAllSubmatch(body, -1) {
+		there[string(m[1])] = true
+	}
+	for name := range there {
+		if !documented[name] {
+			t.Errorf("%s is not in the table of docs/admin-api.md", name)
+		}
+	}
+	for name := range documented {
+		if !there[name] {
+			t.Errorf("%s is in the table of docs/admin-api.md, and not there", name)
+		}
+	}
+	if len(there) < 20 {
+		t.Errorf("%d metrics", len(there))
 	}
 }
 

@@ -83,23 +83,41 @@ func (s State) Client(dataDir string) (*admin.Client, error) {
 	if !pool.AppendCertsFromPEM(root) {
 		return nil, fmt.Errorf("root certificate: %s: no certificate in it", s.CA)
 	}
-	var dialer net.Dialer
 	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{RootCAs: pool},
 		ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, s.Local)
-			if err == nil {
-				return c, nil
-			}
-			// Another machine may have mounted the data folder.
-			if c, nerr := dialer.DialContext(ctx, network, addr); nerr == nil {
-				return c, nil
-			}
-			return nil, err
-		},
+		DialContext:       s.dial,
 	}
 	return &admin.Client{URL: s.URL, Token: token, HTTP: &http.Client{Transport: transport}}, nil
+}
+
+// answerTimeout bounds the question whether somebody listens, on this machine or on one that shares its folder.
+const answerTimeout = 3 * time.Second
+
+// Answers reports, as [ErrNotRunning], that nobody listens where the hub has said that it does: it was killed, for instance,
+// and could not take back what it had said. That somebody does is no proof that it is the hub, nor that it is ready.
+func (s State) Answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	c, err := s.dial(ctx, "tcp", strings.TrimPrefix(s.URL, "https://"))
+	if err != nil {
+		return fmt.Errorf("data folder %s: %w: the last one (process %d) has ended without notice: %v", s.DataDir, ErrNotRunning, s.PID, err)
+	}
+	return c.Close()
+}
+
+// dial connects to the HTTP APIs: where they are for programs on the hub's machine, else at addr.
+func (s State) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, network, s.Local)
+	if err == nil {
+		return c, nil
+	}
+	// Another machine may have mounted the data folder.
+	if c, nerr := dialer.DialContext(ctx, network, addr); nerr == nil {
+		return c, nil
+	}
+	return nil, err
 }
 
 // Env returns the environment variables that point clients at the hub that runs in a data folder: those for every

@@ -34,6 +34,9 @@ A shell that has them trusts this hub's certificates instead of those of public 
 			if err != nil {
 				return fmt.Errorf("env: %w", err)
 			}
+			if err := state.Answers(cmd.Context()); err != nil {
+				return fmt.Errorf("env: %w", err)
+			}
 			env, err := state.Env(dataDir, platform)
 			if err != nil {
 				return fmt.Errorf("env: %w", err)
@@ -61,6 +64,16 @@ func printExports(w io.Writer, env map[string]string) error {
 
 // quote writes a value so that no shell finds anything in it to expand.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// printLine prints JSON as one line.
+func printLine(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
 
 func printJSON(w io.Writer, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")

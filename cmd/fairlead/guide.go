@@ -18,6 +18,7 @@ type guide struct {
 	MQTTWeb, MQTTPlain string            // over WebSocket; without TLS, "" if nowhere
 	Anonymous          bool              // MQTTPlain needs no user name
 	DataDir            string            // absolute
+	Fresh              bool              // DataDir is a folder that is for this hub only
 	Fallback           bool              // HTTPS is not on the port that clients expect
 	CA                 string            // file of the root certificate, for a shell
 	Plain              map[string]string // variables for plain MQTT devices; nil: none
@@ -42,6 +43,7 @@ func newGuide(s hub.State, f upFlags) guide {
 		Version: s.Version, URL: s.URL, MQTT: s.MQTT,
 		MQTTWeb: s.MQTTWeb, MQTTPlain: s.MQTTPlain, Anonymous: f.anonymous,
 		DataDir:  s.DataDir,
+		Fresh:    f.dataDir == defaultDataDir,
 		Fallback: f.https == 0 && strings.HasSuffix(s.URL, fmt.Sprintf(":%d", hub.UnprivilegedHTTPSPort)),
 		Program:  astarteProgram,
 		command:  commandName(),

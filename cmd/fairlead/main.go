@@ -70,7 +70,7 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 	})
 	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
 		deviceCommand(), dataCommand(), certCommand(), authorityCommand(), mqttCommand(), tokenCommand(), refusalsCommand(),
-		serveCommand(), initCommand(), configCommand(), connectionCommand(), sessionCommand())
+		serveCommand(), initCommand(), configCommand(), connectionCommand(), sessionCommand(), tenantCommand(), eventsCommand())
 	return root
 }
 
@@ -123,6 +123,8 @@ func hint(err error) string {
 		return "  `fairlead init` makes one, with a new certificate authority. Devices know the old one: if there was one, find it first."
 	case errors.As(err, &half):
 		return "  Remove the folder and restore the backup again."
+	case errors.Is(err, hub.ErrStorage):
+		return "  Is there room on the disk of the data folder (df -h), and may it be written to? Nothing that was acknowledged is lost."
 	case errors.Is(err, hub.ErrNotRunning):
 		return "  Start one with `fairlead up`; if its data is elsewhere, say where with --data-dir."
 	}

@@ -69,6 +69,16 @@ func (b *Broker) Connections(q core.SessionQuery) []core.Connection {
 	return out
 }
 
+// CountConnections counts the open connections of a dialect ("": all) and version of MQTT (0: all).
+func (b *Broker) CountConnections(dialect string, version uint8) (n int) {
+	for _, c := range b.connections() {
+		if (dialect == "" || c.grant.Session.Dialect == dialect) && (version == 0 || uint8(c.version) == version) {
+			n++
+		}
+	}
+	return n
+}
+
 // Connection returns the open connection of a session.
 func (b *Broker) Connection(k core.SessionKey) (core.Connection, bool) {
 	c := b.connection(k)

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-iot/fairlead/hub/admin"
+)
+
+func tenantCommand() *cobra.Command {
+	cmd := group("tenant", "Make and list tenants: separate worlds of devices")
+	cmd.AddCommand(tenantListCommand(), tenantShowCommand(), tenantAddCommand())
+	return cmd
+}
+
+func tenantListCommand() *cobra.Command {
+	return adminCommand(&cobra.Command{Use: "list", Short: "List the tenants", Args: noArgs}, func(s *session, _ []string) error {
+		list, _, err := collect(0, func(limit int, cursor string) (admin.Page[admin.Tenant], error) {
+			return s.client.Tenants(s.ctx, limit, cursor)
+		})
+		if err != nil {
+			return err
+		}
+		return s.show(list, func(t *table) {
+			t.row("ID", "CREATED")
+			for _, x := range list {
+				t.row(x.ID, when(x.Created))
+			}
+		})
+	})
+}
+
+func tenantShowCommand() *cobra.Command {
+	return adminCommand(&cobra.Command{
+		Use: "show TENANT", Short: "Show one tenant and how many devices it has", Args: exactly("TENANT"),
+	}, func(s *session, args []string) error {
+		x, err := s.client.Tenant(s.ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return s.show(x, func(t *table) { printTenant(t, x) })
+	})
+}
+
+func printTenant(t *table, x admin.Tenant) {
+	t.row("Tenant", x.ID)
+	t.row("Created", when(x.Created))
+	if n := x.Devices; n != nil {
+		t.row("Devices", fmt.Sprintf("%d, %d connected", n.Total, n.Connected))
+	}
+}
+
+func tenantAddCommand() *cobra.Command {
+	return adminCommand(&cobra.Command{
+		Use: "add TENANT", Short: "Make a tenant", Args: exactly("TENANT"),
+		Long: `Makes a tenant without anything in it. Its name has 1 to 64 characters of a-z, 0-9, _ and -. A platform may need more: a realm
+of Astarte is made with Housekeeping.`,
+	}, func(s *session, args []string) error {
+		x, err := s.client.CreateTenant(s.ctx, admin.NewTenant{ID: args[0]})
+		if err != nil {
+			return err
+		}
+		return s.show(x, func(t *table) { printTenant(t, x) })
+	})
+}
+
+func eventsCommand() *cobra.Command {
+	var q admin.EventQuery
+	var follow bool
+	var device string
+	var limit int
+	cmd := adminCommand(&cobra.Command{
+		Use: "events", Short: "Show what has happened, or with --follow what happens", Args: noArgs,
+		Long: `Shows events, the oldest first. With --follow it shows what happens from now on, until it is interrupted, and goes on where it was
+when the connection to the hub is lost. With --json each event is one line.`,
+		Example: "  fairlead events --follow --kind device.connected,device.disconnected\n  fairlead events --device astarte/dev/2TBn-jNESuuHamE2Zo1anA --json",
+	}, func(s *session, _ []string) error {
+		if device != "" {
+			k, err := s.device(device)
+			if err != nil {
+				return err
+			}
+			q.Device = k
+		}
+		if follow {
+			return followEvents(s, q)
+		}
+		return listEvents(s, q, limit)
+	})
+	fl := cmd.Flags()
+	fl.BoolVarP(&follow, "follow", "f", false, "show what happens from now on")
+	fl.StringVar(&q.Tenant, "tenant", "", "only of this `tenant`")
+	fl.StringVar(&device, "device", "", "only of this `device`: dialect/tenant/id, or an id")
+	fl.StringSliceVar(&q.Kinds, "kind", nil, "only of these `kinds`, such as device.connected")
+	fl.Int64Var(&q.After, "after", 0, "begin behind the event of this `number`")
+	limitFlag(cmd, &limit, 100)
+	return cmd
+}
+
+func listEvents(s *session, q admin.EventQuery, limit int) error {
+	for n := 0; limit == 0 || n < limit; {
+		q.Limit = 1000
+		if limit > 0 {
+			q.Limit = min(q.Limit, limit-n)
+		}
+		p, err := s.client.Events(s.ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, e := range p.Items {
+			if err := printEvent(s, e); err != nil {
+				return err
+			}
+		}
+		n += len(p.Items)
+		if q.After = p.Last; !p.More {
+			return nil
+		}
+	}
+	if s.asJSON {
+		return nil
+	}
+	_, err := fmt.Fprintf(s.out, "(there are more; go on with --after %d)\n", q.After)
+	return err
+}
+
+func followEvents(s *session, q admin.EventQuery) error {
+	ctx, stop := signal.NotifyContext(s.ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	for e, err := range s.client.Follow(ctx, q) {
+		switch {
+		case errors.Is(err, admin.ErrGap) && !s.asJSON:
+			_, err = fmt.Fprintln(s.out, "("+err.Error()+")")
+		case errors.Is(err, admin.ErrGap):
+			continue
+		case errors.Is(err, context.Canceled) && s.ctx.Err() == nil:
+			return nil // interrupted, which is how this ends
+		case err == nil:
+			err = printEvent(s, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printEvent prints an event as one line.
+func printEvent(s *session, e admin.Event) error {
+	if s.asJSON {
+		return printLine(s.out, e)
+	}
+	about := e.Tenant
+	if e.Device != "" {
+		about = strings.Join([]string{e.Dialect, e.Tenant, e.Device}, "/")
+	}
+	_, err := fmt.Fprintln(s.out, printable(fmt.Sprintf("%d  %s  %s  %s  %s", e.Seq, when(e.At), e.Kind, or(about), e.Data)))
+	return err
+}
