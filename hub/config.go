@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
 
@@ -43,6 +44,9 @@ type Config struct {
 	MQTTPlainPort int
 	// MQTTPlainListen is the address for MQTTPlainPort. The zero value is 127.0.0.1, whatever Listen is.
 	MQTTPlainListen netip.Addr
+	// MQTTDefaultTenant is the tenant of plain MQTT devices whose user names have none: DEVICE instead of TENANT/DEVICE. With
+	// Development it is dev; without either, such names open nothing.
+	MQTTDefaultTenant string
 	// MQTTAnonymous lets clients of MQTTPlainPort in without a user name, to all topics of the default tenant. The port has
 	// to be on a loopback address.
 	MQTTAnonymous bool
@@ -206,8 +210,15 @@ func (cfg Config) checkPlain() (errs []error) {
 	if cfg.MQTTPlainListen.IsValid() && !open {
 		errs = append(errs, badField("MQTTPlainListen", "is of no use without MQTTPlainPort"))
 	}
+	if t := cfg.MQTTDefaultTenant; t != "" {
+		if err := core.TenantID(t).Validate(); err != nil {
+			errs = append(errs, badField("MQTTDefaultTenant", "is no tenant: %v", err))
+		}
+	}
 	switch {
 	case !cfg.MQTTAnonymous:
+	case cfg.MQTTDefaultTenant == "" && !cfg.Development:
+		errs = append(errs, badField("MQTTAnonymous", "is of no use without MQTTDefaultTenant"))
 	case !open:
 		errs = append(errs, badField("MQTTAnonymous", "is of no use without MQTTPlainPort"))
 	case at.IsValid() && !at.IsLoopback():

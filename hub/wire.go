@@ -275,10 +275,10 @@ func (p *parts) hasTenant(t core.TenantID) bool {
 
 // defaultTenant is the tenant of user names that name none.
 func (h *Hub) defaultTenant() core.TenantID {
-	if h.cfg.Development {
+	if h.cfg.MQTTDefaultTenant == "" && h.cfg.Development {
 		return devTenant
 	}
-	return ""
+	return core.TenantID(h.cfg.MQTTDefaultTenant)
 }
 
 // develop makes the development tenant, and credentials of each dialect for it.
