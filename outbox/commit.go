@@ -131,8 +131,8 @@ func (o *Outbox) take() []*request {
 // come one at a time and in order, and no lock is held meanwhile.
 func (o *Outbox) report() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.reporting {
+		o.mu.Unlock()
 		return
 	}
 	o.reporting = true
@@ -146,4 +146,5 @@ func (o *Outbox) report() {
 		o.mu.Lock()
 	}
 	o.reporting = false
+	o.mu.Unlock()
 }

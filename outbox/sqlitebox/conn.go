@@ -161,7 +161,7 @@ func (c *conn) rollback() error {
 func explain(what string, err error) error {
 	kind := fairlead.ErrStorage
 	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB, sqlite.ResultError: // our SQL is right, so what it was prepared for is wrong
 		kind = fairlead.ErrDamaged
 	case sqlite.ResultTooBig:
 		kind = fairlead.ErrTooLarge

@@ -52,6 +52,11 @@ func inspect(ctx context.Context, path string) (err error) {
 	if err != nil || version == 0 {
 		return err
 	}
+	if version == int64(len(migrations)) { // earlier ones are checked by their migration
+		if err := c.checkSchema(); err != nil {
+			return err
+		}
+	}
 	var found []string
 	err = c.query("PRAGMA quick_check(3)", nil, func(st *sqlite.Stmt) bool {
 		found = append(found, st.ColumnText(0))

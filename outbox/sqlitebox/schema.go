@@ -5,6 +5,8 @@ package sqlitebox
 import (
 	"fmt"
 
+	"zombiezen.com/go/sqlite"
+
 	"github.com/fairlead-iot/fairlead"
 )
 
@@ -66,4 +68,34 @@ func (c *conn) migrate() error {
 		}
 	}
 	return nil
+}
+
+// schema returns the definitions of all tables and indexes.
+func (c *conn) schema() (text string, err error) {
+	err = c.query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name", nil, func(st *sqlite.Stmt) bool {
+		text += fmt.Sprintf("%s %s of %s: %s\n", st.ColumnText(0), st.ColumnText(1), st.ColumnText(2), st.ColumnText(3))
+		return true
+	})
+	return text, err
+}
+
+// checkSchema compares the definitions with those of a new database. They are text in the file, and damage there may leave SQLite content.
+func (c *conn) checkSchema() error {
+	fresh, err := openConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = fresh.close() }() // there is nothing in it
+	if err := fresh.migrate(); err != nil {
+		return err
+	}
+	want, err := fresh.schema()
+	if err != nil {
+		return err
+	}
+	got, err := c.schema()
+	if err == nil && got != want {
+		err = fmt.Errorf("%w: the schema is %.300q, want %.300q", fairlead.ErrDamaged, got, want)
+	}
+	return err
 }
