@@ -119,6 +119,11 @@ func TestDialectRefusesWithACode(t *testing.T) {
 		c.Publish("a", 1, nil)
 		c.Disconnect()
 	}
+	five, _ := h.connect5(mqtt.Connect{ClientID: "pump", CleanStart: true})
+	five.Send(mqtt.Publish{Topic: []byte("moved"), QoS: 1, ID: 1})
+	if p := five.ExpectDisconnect(mqtt.ReasonUseAnotherServer); p.ServerReference != "other.example" || p.Reason != "over there" {
+		t.Errorf("got %+v", p)
+	}
 	c, _ := h.connect("pump", true)
 	c.Publish("quota", 2, nil)
 	c.Publish("a", 1, nil)

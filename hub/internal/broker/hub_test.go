@@ -247,6 +247,8 @@ func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch
 		return errUnwanted
 	case "panic":
 		panic("a dialect's mistake")
+	case "moved":
+		return &core.AnswerError{Code: uint8(mqtt.ReasonUseAnotherServer), Server: "other.example", Text: "over there"}
 	case "quota":
 		return fmt.Errorf("hidden: %w", &core.AnswerError{Code: uint8(mqtt.ReasonQuotaExceeded), Text: "enough for today", Kind: core.ErrTooLarge})
 	case "fail":

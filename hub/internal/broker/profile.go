@@ -47,16 +47,19 @@ func (c *conn) forbidden(p *mqtt.Publish, t *topicEntry) error {
 }
 
 // refuseMessage answers a message that the client may not publish or that the dialect does not take. The answer comes in
-// its place among the others. What a platform does is in its profile.
+// its place among the others. What a platform does is in its profile; but a code that is none for a message, such as "use
+// another server", is meant for the connection.
 func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
-	if c.grant.Profile.CloseOnForbidden {
-		return &ending{mqtt.ReasonCode(r.Code), fmt.Sprintf("publish to %q refused: %v", p.Topic, r)}
+	code := mqtt.ReasonCode(r.Code)
+	ends := code.Allowed(mqtt.Server, mqtt.TypeDisconnect) && !code.Allowed(mqtt.Server, mqtt.TypePubAck)
+	if ends || c.grant.Profile.CloseOnForbidden {
+		return fmt.Errorf("publish to %q refused: %w", p.Topic, r)
 	}
 	c.log.Debug("message refused", "topic", string(p.Topic), "err", r)
 	if p.QoS == 0 {
 		return nil
 	}
-	ack := mqtt.Ack{Type: mqtt.TypePubAck, ID: p.ID, Code: mqtt.ReasonCode(r.Code)}
+	ack := mqtt.Ack{Type: mqtt.TypePubAck, ID: p.ID, Code: code}
 	if p.QoS == 2 {
 		ack.Type = mqtt.TypePubRec
 	}

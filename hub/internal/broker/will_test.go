@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
@@ -224,4 +226,79 @@ func TestWillWhileTheDiskRefuses(t *testing.T) {
 // Will implements dialect.Executor.
 func (p *plain) Will(k core.SessionKey, _ core.DeviceNum, t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
 	return (&plainLink{p: p, key: k}).Receive(t, m, b)
+}
+
+// A will has to keep the rules that messages have.
+func TestWillThatIsRefused(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	h.plain.grant = func(g *core.Grant) { g.Publish, g.Profile.QoS = []string{"up/#"}, core.UpToQoS1 }
+	for name, c := range map[string]struct {
+		will mqtt.Will
+		want mqtt.ReasonCode
+	}{
+		"QoS [MQTT-3.2.2-12]":    {mqtt.Will{Topic: "up/x", QoS: 2}, mqtt.ReasonQoSNotSupported},
+		"retain [MQTT-3.2.2-13]": {mqtt.Will{Topic: "up/x", Retain: true}, mqtt.ReasonRetainNotSupported},
+		"topic":                  {mqtt.Will{Topic: "down"}, mqtt.ReasonNotAuthorized},
+		"none of it":             {mqtt.Will{Topic: "up/x", QoS: 1}, mqtt.ReasonSuccess},
+	} {
+		if _, ack := h.try5(mqtt.Connect{ClientID: "pump", CleanStart: true, Will: &c.will}); mqtt.ReasonCode(ack.Code) != c.want {
+			t.Errorf("%s: got %#x, want %v", name, ack.Code, c.want)
+		}
+	}
+}
+
+// What version 5 adds to a will goes with it, and its expiry counts from when it is published.
+func TestWillProperties(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{})
+		h.plain.grant = func(g *core.Grant) { g.Retain = true }
+		w, _ := h.connect5(mqtt.Connect{ClientID: "watcher", CleanStart: true})
+		w.SubscribeWith(mqtt.Subscribe{Subscriptions: []mqtt.Subscription{{Filter: "will", QoS: 1, RetainAsPublished: true}}})
+		for _, delay := range []uint32{0, 100} { // by the connection, and by Run
+			p := withWill("pump", 600, delay)
+			p.Will.Retain, p.Will.MessageExpiry = true, mqtt.Some(uint32(50))
+			p.Will.Properties = &mqtt.MessageProperties{
+				PayloadFormat: mqtt.Some(byte(1)), ContentType: mqtt.Some("text/plain"), ResponseTopic: "r", CorrelationData: []byte{1},
+				User: []mqtt.UserProperty{{Key: "a", Value: "1"}, {Key: "b", Value: "2"}}, // [MQTT-3.1.3-10]
+			}
+			c, _ := h.connect5(p)
+			c.Close()
+			later(time.Duration(delay+1) * time.Second)
+			m := w.ReceiveMessage()
+			if d := cmp.Diff(p.Will.Properties, m.Properties); d != "" || !m.Retain || m.MessageExpiry.Value < 48 || m.MessageExpiry.Value > 50 {
+				t.Errorf("delay %d: got %+v\n%s", delay, m, d)
+			}
+			later(10 * time.Second)
+			late, _ := h.connect5(mqtt.Connect{ClientID: "late", CleanStart: true}) // [MQTT-3.1.2-15]
+			late.Subscribe("will", 1)
+			if m := late.ReceiveMessage(); !m.Retain || m.MessageExpiry.Value > 40 {
+				t.Errorf("delay %d: retained: got %+v", delay, m)
+			}
+			late.Disconnect()
+		}
+	})
+}
+
+// A client that is silent for one and a half times its keep-alive is gone [MQTT-3.1.2-22], and is told so.
+func TestKeepAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{})
+		h.plain.limits.KeepAlive = 100 * time.Second
+		for asked, want := range map[uint16]time.Duration{10: 15 * time.Second, 0: 150 * time.Second, 1000: 150 * time.Second} {
+			c, _ := h.connect5(mqtt.Connect{ClientID: "pump", CleanStart: true, KeepAlive: asked})
+			later(want - time.Second)
+			c.Ping()
+			later(want - time.Second)
+			c.Send(mqtt.Publish{Topic: []byte("a")}) // any packet will do
+			later(want - time.Second)
+			if got := h.broker.stats.Connections.Load(); got != 1 {
+				t.Errorf("%d: %d connections after %v, want 1", asked, got, want-time.Second)
+			}
+			later(2 * time.Second)
+			if got := h.broker.stats.Connections.Load(); got != 0 {
+				t.Errorf("%d: %d connections after %v, want 0", asked, got, want+time.Second)
+			}
+			c.ExpectDisconnect(mqtt.ReasonKeepAliveTimeout)
+		}
+	})
 }
