@@ -80,6 +80,7 @@ var layers = []struct{ pkg, may, why string }{
 		"HTTP in front of the services; it knows no driver, dialect or broker",
 	},
 	{"hub/internal/retain", services, "it knows what is old and what is too much, not what it is"},
+	{"hub/internal/backup", "hub/internal/core", "the form of an archive, whoever makes one"},
 	{"hub/internal/metrics", "", "it shows what it is handed"},
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin internal/memnet", "users import it into their tests"},

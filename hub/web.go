@@ -35,6 +35,7 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Token:     p.token,
 		Ready:     func() error { return h.health(p) },
 		Status:    func(ctx context.Context) (admin.Status, error) { return h.status(ctx, p) },
+		Backup:    func(ctx context.Context) (api.Backup, error) { return h.backup(ctx, p) },
 		Store:     p.store,
 		Committer: p.committer,
 		Broker:    p.broker,

@@ -26,13 +26,17 @@ type adminFlags struct {
 	asJSON  bool
 }
 
-// adminCommand completes a verb that calls the admin API.
-func adminCommand(cmd *cobra.Command, run func(*session, []string) error) *cobra.Command {
-	var f adminFlags
+func (f *adminFlags) addTo(cmd *cobra.Command) {
 	dataDirFlag(cmd, &f.dataDir)
 	cmd.Flags().StringVar(&f.url, "url", "", "`address` of the hub, with FAIRLEAD_TOKEN and FAIRLEAD_CA in the environment; "+
 		"default FAIRLEAD_URL, else the hub of --data-dir")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
+}
+
+// adminCommand completes a verb that calls the admin API.
+func adminCommand(cmd *cobra.Command, run func(*session, []string) error) *cobra.Command {
+	var f adminFlags
+	f.addTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := f.client(cmd.Flags().Changed("data-dir"))
 		if err == nil {

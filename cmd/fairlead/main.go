@@ -70,7 +70,8 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 	})
 	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
 		deviceCommand(), dataCommand(), certCommand(), authorityCommand(), mqttCommand(), tokenCommand(), refusalsCommand(),
-		serveCommand(), initCommand(), configCommand(), connectionCommand(), sessionCommand(), tenantCommand(), eventsCommand())
+		serveCommand(), initCommand(), configCommand(), backupCommand(), restoreCommand(),
+		connectionCommand(), sessionCommand(), tenantCommand(), eventsCommand())
 	return root
 }
 

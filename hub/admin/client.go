@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -219,6 +221,28 @@ func (c *Client) CreateToken(ctx context.Context, t NewToken) (made CreatedToken
 // RevokeToken ends a token.
 func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil)
+}
+
+// Backup has the hub make a backup of itself and writes it to w: a tar archive of its data folder, with its keys. It has
+// everything that was acknowledged before. When there is an error, what was written is not whole.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	req, err := c.request(ctx, http.MethodPost, "/v1/backup", nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.HTTP.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		answer, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // without it the status has to do
+		return refusal(res, answer)
+	}
+	if _, err := io.Copy(w, res.Body); err != nil {
+		return fmt.Errorf("post /v1/backup: %w", err)
+	}
+	return nil
 }
 
 // All yields the items of all pages; page returns the one at a cursor. It ends with the first error.

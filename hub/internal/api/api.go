@@ -31,13 +31,16 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
-// Config configures [New]. Token, Ready, Status, Store, Committer, Broker and CA are required.
+// Config configures [New]. Token, Ready, Status, Backup, Store, Committer, Broker and CA are required.
 type Config struct {
 	Token string // bearer token of the hub's owner
 	// Ready returns why the hub cannot serve now, nil if it can.
 	Ready func() error
 	// Status is called for /v1/status.
 	Status func(context.Context) (admin.Status, error)
+
+	// Backup makes a backup for /v1/backup.
+	Backup func(context.Context) (Backup, error)
 
 	Store     store.Store
 	Committer *commit.Committer

@@ -100,7 +100,7 @@ func (s *schemas) operation(rt route) object {
 	for _, p := range rt.params {
 		params = append(params, object{"name": p.name, "in": "query", "required": p.required, "description": p.doc, "schema": paramSchema(p)})
 	}
-	if rt.stream != nil {
+	if rt.media == "text/event-stream" {
 		params = append(params, object{
 			"name": "Last-Event-ID", "in": "header", "required": false,
 			"description": "Begin behind the event of this number.", "schema": object{"type": "integer"},

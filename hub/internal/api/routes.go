@@ -38,6 +38,12 @@ func (s *Server) hubRoutes() []route {
 			do: func(r *request) (any, error) { return s.cfg.Status(r.Context()) },
 		},
 		{
+			method: http.MethodPost, path: "/v1/backup", id: "makeBackup", media: "application/x-tar",
+			doc: "Copy the database while it is in use, and send it with everything else in the data folder, keys included, as a tar archive that ends with " +
+				"SHA256SUMS. It can take minutes until the answer begins. An archive without that end is not whole.",
+			scope: core.ScopeAdmin, whole: true, stream: s.backup,
+		},
+		{
 			method: http.MethodGet, path: "/v1/tenants", id: "listTenants", doc: "Tenants by id.",
 			scope: core.ScopeRead, params: []param{limitParam, cursorParam},
 			answer: reflect.TypeFor[admin.Page[admin.Tenant]](), do: s.listTenants,

@@ -29,3 +29,13 @@ func acquire(name string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// syncDir makes the names in a folder survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
