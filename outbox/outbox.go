@@ -51,6 +51,7 @@ type Outbox struct {
 // usage is what is stored of one rank.
 type usage struct {
 	messages int
+	bytes    int64
 	last     uint64 // key of the last message that was accepted
 }
 
@@ -98,6 +99,7 @@ func (o *Outbox) open(ctx context.Context) error {
 	return c.Store.Scan(ctx, 0, maxKey, func(r Record) bool {
 		u := &o.use[rankOf(r.Key)]
 		u.messages++
+		u.bytes += r.Size()
 		u.last = r.Key
 		o.number = max(o.number, r.Key&maxNumber)
 		o.expires(r.Expires)

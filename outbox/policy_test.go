@@ -85,6 +85,24 @@ func TestDropOldest(t *testing.T) {
 	}
 }
 
+// TestDropOldestInVain discards nothing for a message that would not fit anyway.
+func TestDropOldestInVain(t *testing.T) {
+	var rec recorder
+	o := open(t, outbox.Config{MaxBytes: 100, Policy: outbox.DropOldest, OnDrop: rec.drop})
+	add(t, o, outbox.Message{Payload: make([]byte, 60), Priority: outbox.High})
+	add(t, o, text("some low one"))
+	if _, err := o.Append(t.Context(), outbox.Message{Payload: make([]byte, 50)}); !errors.Is(err, fairlead.ErrFull) {
+		t.Errorf("got %v, want ErrFull", err)
+	}
+	if s := o.Stats(); s.Messages != 2 || s.DroppedOldest != 0 || s.Refused != 1 {
+		t.Errorf("got %+v", s)
+	}
+	add(t, o, outbox.Message{Payload: make([]byte, 40)})
+	if s := o.Stats(); s.Messages != 2 || s.Bytes != 100 || s.DroppedOldest != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // TestDropOldestInBatch has one batch bring more than there is room for in all.
 func TestDropOldestInBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

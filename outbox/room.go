@@ -17,10 +17,13 @@ type plan struct {
 
 	messages int
 	bytes    int64
+	victims  victims
 }
 
 // newPlan begins with what there is.
-func (o *Outbox) newPlan() *plan { return &plan{messages: o.stats.Messages, bytes: o.stats.Bytes} }
+func (o *Outbox) newPlan() *plan {
+	return &plan{messages: o.stats.Messages, bytes: o.stats.Bytes, victims: victims{o: o, rank: ranks - 1}}
+}
 
 // write commits a batch: in one Write if there is room for everything, else in a few.
 func (o *Outbox) write(batch []*request) {
@@ -65,41 +68,66 @@ func (o *Outbox) squeeze(adds []*request, size int64, now time.Time) {
 		}
 		p = o.newPlan()
 	}
-	v := victims{o: o, rank: ranks - 1}
 	for i, r := range adds {
-		for !o.fits(p, r.message) {
-			if o.cfg.Policy != DropOldest {
-				break
-			}
-			size, drop, err := v.next(rank(r.message.Priority))
-			switch {
-			case err != nil:
-				_ = o.run(p)
-				answer(adds[i:], err)
-				return
-			case drop.Reason != 0:
-				p.drop = append(p.drop, drop)
-				p.messages--
-				p.bytes -= size
-				continue
-			case len(p.add) > 0:
-				// What this batch has brought may have to go, too.
-				if err := o.run(p); err != nil {
-					answer(adds[i:], err)
-					return
-				}
-				p, v = o.newPlan(), victims{o: o, rank: ranks - 1}
-				continue
-			}
-			break
-		}
-		if o.fits(p, r.message) {
-			o.add(p, r, now)
-		} else {
-			o.turnAway(p, r, now)
+		var err error
+		if p, err = o.admit(p, r, now); err != nil {
+			answer(adds[i:], err)
+			return
 		}
 	}
 	_ = o.run(p) // the requests have its error
+}
+
+// admit puts a message into the plan, perhaps with others that have to go, or turns it away. It may carry the plan out and
+// return another one.
+func (o *Outbox) admit(p *plan, r *request, now time.Time) (*plan, error) {
+	own := rank(r.message.Priority)
+	for !o.fits(p, r.message) && o.cfg.Policy == DropOldest {
+		if !o.canFit(p, r.message) || !p.victims.left(own) {
+			if len(p.add)+len(p.drop) == 0 {
+				break
+			}
+			// What is planned changes the answer: more important ones may go, and what this batch has brought may have to.
+			if err := o.run(p); err != nil {
+				return p, err
+			}
+			p = o.newPlan()
+			continue
+		}
+		size, drop, err := p.victims.next(own)
+		if err != nil {
+			_ = o.run(p) // the requests have its error
+			return p, err
+		}
+		if drop.Reason != 0 {
+			p.drop = append(p.drop, drop)
+			p.messages--
+			p.bytes -= size
+		}
+	}
+	if o.fits(p, r.message) {
+		o.add(p, r, now)
+	} else {
+		o.turnAway(p, r, now)
+	}
+	return p, nil
+}
+
+// canFit tells whether there is room for a message if everything that it may displace is gone. If there is not, nothing must be
+// discarded for it.
+func (o *Outbox) canFit(p *plan, m *Message) bool {
+	messages, bytes := 1, int64(len(m.Header)+len(m.Payload))
+	for i := range rank(m.Priority) {
+		messages += o.use[i].messages
+		bytes += o.use[i].bytes
+	}
+	for i := range p.add {
+		if rankOf(p.add[i].Key) < rank(m.Priority) {
+			messages++
+			bytes += p.add[i].Size()
+		}
+	}
+	return messages <= o.cfg.MaxMessages && bytes <= o.cfg.MaxBytes
 }
 
 func answer(requests []*request, err error) {
@@ -170,13 +198,16 @@ func (o *Outbox) run(p *plan) error {
 	for i := range p.add {
 		u := &o.use[rankOf(p.add[i].Key)]
 		u.messages++
+		u.bytes += p.add[i].Size()
 		u.last = p.add[i].Key
 		o.stats.Messages++
 		o.stats.Bytes += p.add[i].Size()
 	}
 	was := make(map[uint64]bool, len(p.drop))
 	for _, r := range removed {
-		o.use[rankOf(r.Key)].messages--
+		u := &o.use[rankOf(r.Key)]
+		u.messages--
+		u.bytes -= r.Size
 		o.stats.Messages--
 		o.stats.Bytes -= r.Size
 		if len(p.drop) > 0 {
@@ -263,6 +294,9 @@ type victim struct {
 	size int64
 	drop Drop
 }
+
+// left tells whether there may be more for a message of this rank.
+func (v *victims) left(rank int) bool { return v.rank >= rank }
 
 // next returns the next one that may be discarded for a message of this rank. The Drop is zero if there is none.
 func (v *victims) next(rank int) (size int64, d Drop, err error) {

@@ -66,15 +66,17 @@ func TestDisk(t *testing.T) {
 
 func TestDiskWatch(t *testing.T) {
 	d := &Disk{}
-	d.Write("/x/f", 0, []byte("before"))
-	d.watch("/x")
-	d.Write("/x/f", 0, []byte("a"))
-	d.Write("/y/f", 0, []byte("elsewhere"))
-	d.Sync("/x/f")
-	d.Remove("/x/f")
-	d.Truncate("/x/g", 7)
+	x := filepath.FromSlash("/x")
+	f, g := filepath.Join(x, "f"), filepath.Join(x, "g")
+	d.Write(f, 0, []byte("before"))
+	d.watch(x)
+	d.Write(f, 0, []byte("a"))
+	d.Write(filepath.FromSlash("/y/f"), 0, []byte("elsewhere"))
+	d.Sync(f)
+	d.Remove(f)
+	d.Truncate(g, 7)
 	d.watch("")
-	d.Write("/x/f", 0, []byte("after"))
+	d.Write(f, 0, []byte("after"))
 	if len(d.ops) != 4 || d.ops[0].path != "f" || d.now() != 4 {
 		t.Errorf("got %v", d.ops)
 	}
