@@ -31,6 +31,10 @@ type Limits struct {
 	HeaderTimeout time.Duration
 	// HeaderBytes bounds the header of an HTTP request. 0 is DefaultHeaderBytes.
 	HeaderBytes int
+	// MQTTRetained is how many retained messages each tenant may have, and MQTTRetainedBytes how large they may be
+	// together: topics, payloads and properties. 0 is DefaultMQTTRetained and DefaultMQTTRetainedBytes.
+	MQTTRetained      int
+	MQTTRetainedBytes int
 }
 
 // Defaults of [Limits].
@@ -40,6 +44,9 @@ const (
 	DefaultHTTPSConnections = 4096
 	DefaultConnectTimeout   = 10 * time.Second
 	DefaultHeaderBytes      = 64 << 10
+
+	DefaultMQTTRetained      = 500_000
+	DefaultMQTTRetainedBytes = 256 << 20
 )
 
 // Clients must not take the last file descriptors: the database needs some of its own.
@@ -66,6 +73,8 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.HTTPSConnections, most.HTTPSConnections},
 		{&l.HTTPSPerAddress, 0},
 		{&l.HeaderBytes, DefaultHeaderBytes},
+		{&l.MQTTRetained, DefaultMQTTRetained},
+		{&l.MQTTRetainedBytes, DefaultMQTTRetainedBytes},
 	} {
 		switch {
 		case *n.v == 0:

@@ -240,6 +240,7 @@ func (h *Hub) assemble(p *parts) {
 	p.broker = broker.New(broker.Config{
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
 		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, MaxConnections: p.limits.MQTTConnections,
+		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})
 	p.devices = mqtt.New(mqtt.Config{
 		Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,

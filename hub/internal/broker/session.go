@@ -222,8 +222,8 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		c.restore(ids, s.filters)
 	}
 	s.loaded, s.behind = 0, s.queued > 0
-	b.resumeRetained(tx, s, c)
 	tx.After(func() { c.welcome(present && s.stored()) })
+	b.resumeRetained(tx, s, c)
 	if s.behind {
 		return b.refill(tx, s, c)
 	}
