@@ -167,6 +167,9 @@ func (b *Broker) tryWill(w *will) error {
 		}
 		t := &dialect.Topic{Name: w.Topic}
 		err := guarded(b.log, func() error { return x.Will(w.Session, w.Device, t, w.publish(time.Now()), batch) })
+		if errors.Is(err, core.ErrStorage) {
+			return err
+		}
 		if err != nil {
 			b.log.Info("will refused", "dialect", d.Name(), "client", w.Session.ClientID, "err", err)
 			batch = &commit.Batch{}

@@ -1,0 +1,37 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/credential"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// Will implements dialect.Executor: a will whose connection is gone becomes a sample like any other.
+func (d *Dialect) Will(_ core.SessionKey, n core.DeviceNum, t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	var h credential.Holder
+	err := d.cfg.Store.View(ctx, func(rd store.Reader) error {
+		dev, err := rd.DeviceByNum(n)
+		if err != nil {
+			return err
+		}
+		h, err = credential.Of(rd, dev)
+		return err
+	})
+	switch {
+	case errors.Is(err, core.ErrNotFound):
+		return nil // deleted meanwhile
+	case err != nil:
+		return fmt.Errorf("will of device %d: %w", n, err)
+	}
+	// A link of its own: what connections of the device share belongs to the committer's goroutine.
+	l := &link{d: d, proof: proof{Holder: h}, dev: &device{}}
+	return l.Receive(t, m, b)
+}
