@@ -48,7 +48,7 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 		return err
 	}
 	if !now.Same(l.Holder) {
-		return fmt.Errorf("sign in %s: %w: credentials or grants have changed meanwhile", l.DeviceKey, core.ErrConflict)
+		return &core.SignInError{Device: l.DeviceKey, Proven: true, Err: errMeanwhile}
 	}
 	if l.serial != "" {
 		if crt, err := tx.Certificate(l.serial); err != nil {
@@ -57,6 +57,10 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 			return errRevoked
 		}
 	}
+	// Connections are many and long: what the rest of this one does not need is let go.
+	tx.After(func() {
+		l.Holder = credential.Holder{Device: now.Device, Account: credential.Account{Grants: credential.Grants{NoSamples: now.Grants.NoSamples}}}
+	})
 	l.attach(tx)
 	dev := now.Device
 	was := dev.Connected
@@ -70,6 +74,11 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 	return l.emit(tx, core.DeviceConnected, struct {
 		Addr string `json:"addr"`
 	}{s.Addr})
+}
+
+// errMeanwhile refuses a device that may come back at once.
+var errMeanwhile = &core.AnswerError{
+	Code: uint8(mqtt.ReasonServerBusy), ReturnCode: mqtt.ConnAckUnavailable, Text: "credentials or grants have changed meanwhile",
 }
 
 // attach counts the connection.

@@ -148,8 +148,8 @@ func TestRefusalsTakeAlike(t *testing.T) {
 		if _, _, err := g.signIn(claim(user, "wrong password")); err == nil {
 			t.Fatal("signed in")
 		}
-		if took := time.Since(start); took < failureStep || took%failureStep > failureStep*9/10 {
-			t.Errorf("%s: refused after %v, want shortly after a multiple of %v", user, took, failureStep)
+		if took := time.Since(start); took < failureStep { // which is longer than any of the checks takes
+			t.Errorf("%s: refused after %v, want %v at least", user, took, failureStep)
 		}
 	}
 }
