@@ -58,7 +58,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/sweep", services, "long work in slices, whatever it is"},
 	{"hub/internal/refusal", "hub/internal/core hub/internal/ca internal/mqtt", "it puts the errors of others into plain words"},
-	{"hub/internal/dialect", "hub/internal/core hub/internal/commit", "what a dialect is, told to those who have never seen one"},
+	{"hub/internal/dialect", services, "what a dialect is, told to those who have never seen one"},
 	{
 		"hub/internal/dialect/astarte",
 		services + " hub/internal/dialect hub/internal/ca hub/internal/registry hub/internal/document hub/internal/telemetry" +

@@ -132,10 +132,16 @@ func (h *Hub) openKeeper(p *parts) error {
 	if cfg.MinFreeBytes == 0 {
 		cfg.MinFreeBytes = minFree
 	}
+	var expiring []retain.Expiring
+	for _, d := range p.dialects {
+		if e, ok := d.(dialect.Expirer); ok {
+			expiring = append(expiring, e)
+		}
+	}
 	p.keeper = retain.New(retain.Config{
 		Store: p.store, Committer: p.committer, Disk: disk, Logger: h.cfg.Logger,
 		SampleAge: cfg.SampleAge, SampleBytes: cfg.SampleBytes, EventAge: cfg.EventAge, EventCount: cfg.EventCount,
-		MinFreeBytes: cfg.MinFreeBytes,
+		MinFreeBytes: cfg.MinFreeBytes, Expiring: expiring,
 	})
 	return nil
 }

@@ -121,3 +121,9 @@ type Range struct {
 	Limit     int       // at most that many; 0: all
 	Backwards bool      // newest first
 }
+
+// An Expiring is a series whose samples are kept for a limited time, counted from when they were received.
+type Expiring struct {
+	Series *Series
+	Age    time.Duration
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
 // ErrNotMine is what SignIn returns for a connection that belongs to another dialect: the next one is asked.
@@ -66,6 +67,13 @@ type Link interface {
 // look for a device that is refused before anybody has asked it for proof.
 type Identifier interface {
 	Identify(c core.Claim) (k core.DeviceKey, ok bool)
+}
+
+// An Expirer is a dialect whose platform lets samples expire.
+type Expirer interface {
+	// Expiring returns the series of a tenant whose samples are kept for a limited time, of some of the devices behind a
+	// number (0: from the first). next is where to go on, 0 if there is no more.
+	Expiring(rd store.Reader, t core.TenantID, after core.DeviceNum) (list []core.Expiring, next core.DeviceNum, err error)
 }
 
 // Presence tells a Link how its connection begins.

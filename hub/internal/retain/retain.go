@@ -39,11 +39,9 @@ type Config struct {
 	Now    func() time.Time // nil: time.Now
 }
 
-// Expiring knows of series whose samples are kept for a shorter time than others.
+// Expiring knows of series whose samples are kept for a shorter time than others; see dialect.Expirer.
 type Expiring interface {
-	// Expiring calls yield for each such series with the age at which its samples go, until yield returns false. It reads from
-	// rd only, and is called from time to time.
-	Expiring(rd store.Reader, yield func(s *core.Series, age time.Duration) bool) error
+	Expiring(rd store.Reader, t core.TenantID, after core.DeviceNum) (list []core.Expiring, next core.DeviceNum, err error)
 }
 
 // A Keeper keeps the limits.
@@ -76,7 +74,7 @@ type Status struct {
 const (
 	guardInterval  = time.Second      // between two looks at the disk
 	dropInterval   = 10 * time.Second // between two looks at the limits
-	expireInterval = time.Minute      // between two looks at all series that have an age of their own
+	expireInterval = 5 * time.Minute  // between two looks at all series that have an age of their own
 )
 
 // A slice ends after one of these: of its time in a transaction, so that nobody waits long for it. When far too much is

@@ -236,16 +236,18 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// expires has series with ages of their own.
-type expires []expiring
+// expires has series with ages of their own, and returns three at a time.
+type expires []core.Expiring
 
-func (e expires) Expiring(_ store.Reader, yield func(*core.Series, time.Duration) bool) error {
-	for _, x := range e {
-		if !yield(x.series, x.age) {
-			break
-		}
+func (e expires) Expiring(_ store.Reader, t core.TenantID, after core.DeviceNum) (list []core.Expiring, next core.DeviceNum, err error) {
+	if t != "t" {
+		return nil, 0, errors.New("no such tenant")
 	}
-	return nil
+	list = e[after:min(int(after)+3, len(e))]
+	if next = after + 3; int(next) >= len(e) {
+		next = 0
+	}
+	return list, next, nil
 }
 
 func TestExpire(t *testing.T) {
@@ -255,10 +257,11 @@ func TestExpire(t *testing.T) {
 		x := &core.Series{Device: core.DeviceNum(i + 1), Channel: "c"}
 		list = append(list, x)
 		if i%2 == 0 {
-			some = append(some, expiring{&core.Series{Device: x.Device, Channel: x.Channel}, time.Duration(i+1) * 10 * time.Minute})
+			some = append(some, core.Expiring{Series: &core.Series{Device: x.Device, Channel: x.Channel}, Age: time.Duration(i+1) * 10 * time.Minute})
 		}
 	}
 	r := start(t, Config{Expiring: []Expiring{some}})
+	r.do(func(tx *commit.Tx) error { return tx.InsertTenant(core.Tenant{ID: "t"}) })
 	for _, x := range list {
 		r.put(x, 300)
 	}
