@@ -17,6 +17,10 @@ import (
 // there is such a device nor how its password is kept.
 const failureStep = 100 * time.Millisecond
 
+// hashTimeout bounds the wait for a slow hash, of which few are computed at a time: then the client is told that the server
+// is busy.
+const hashTimeout = 5 * time.Second
+
 // Why a password does not open a device. Operators see which it is; clients get one answer to the first two.
 var (
 	errUser     = fmt.Errorf("%w: no device is called by this user name, which is TENANT/DEVICE, or DEVICE where there is a default tenant", core.ErrUnauthenticated)
@@ -110,6 +114,8 @@ func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g guess, password 
 	if credential.Guessable(hash) && d.guesses.tooMany(g, now) {
 		return p, errGuessing
 	}
+	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
+	defer cancel()
 	ok, err := d.cfg.Hasher.Check(ctx, hash, password)
 	if err != nil {
 		return p, fmt.Errorf("sign in %s: %w", k, err)
