@@ -69,7 +69,7 @@ func (c *conn) challenge(a *authentication, data []byte) ([]byte, error) {
 	out := &mqtt.Auth{Code: mqtt.ReasonContinueAuthentication, Method: mqtt.Some(a.method), Data: data}
 	b, fits := mqtt.AppendWithin(nil, out, c.version, c.maxPacket)
 	if !fits {
-		return nil, &ending{mqtt.ReasonPacketTooLarge, "the client's maximum packet size has no room for AUTH"}
+		return nil, errNoRoom
 	}
 	c.src.nc.SetDeadline(time.Now().Add(c.b.cfg.ConnectTimeout))
 	if _, err := c.src.app.Write(b); err != nil {
@@ -137,6 +137,9 @@ func (c *conn) handleAuth(f mqtt.Frame) error {
 			c.ends = time.Now().Add(s.Grant.Lifetime)
 		}
 		clear(c.topics)
+	}
+	if _, fits := mqtt.AppendWithin(nil, answer, c.version, c.maxPacket); !fits {
+		return errNoRoom
 	}
 	c.answer(answer)
 	return nil

@@ -181,7 +181,7 @@ func (c *conn) welcome(present bool) {
 		c.send(b)
 	} else {
 		// A client that cannot be told that it is connected cannot be served. [MQTT-3.2.2-20]
-		c.fail(&ending{mqtt.ReasonPacketTooLarge, "the client's maximum packet size has no room for CONNACK"})
+		c.fail(errNoRoom)
 	}
 	c.hello = nil
 	close(c.welcomed)

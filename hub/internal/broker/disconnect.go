@@ -22,9 +22,11 @@ func (e *ending) Error() string { return e.text }
 
 // Ways for a connection to end.
 var (
-	errGoodbye  = errors.New("client disconnected")
-	errGone     = errors.New("connection lost")
-	errSilent   = &ending{mqtt.ReasonKeepAliveTimeout, "keep-alive timeout"}
+	errGoodbye = errors.New("client disconnected")
+	errGone    = errors.New("connection lost")
+	errSilent  = &ending{mqtt.ReasonKeepAliveTimeout, "keep-alive timeout"}
+	// errNoRoom: what cannot be said in the client's maximum packet size must not be said in a larger packet. [MQTT-3.1.2-24]
+	errNoRoom   = &ending{mqtt.ReasonPacketTooLarge, "the answer is larger than the client's maximum packet size"}
 	errLifetime = &ending{mqtt.ReasonMaximumConnectTime, "the grant's lifetime is over"}
 
 	stopping  = &ending{mqtt.ReasonServerShuttingDown, "hub stopping"}

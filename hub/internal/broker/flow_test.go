@@ -281,6 +281,25 @@ func TestReasonsAreLeftOut(t *testing.T) {
 	}
 }
 
+// An answer that cannot be cut short is not given: the connection ends before anything is done.
+func TestAnswersThatDoNotFit(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	filters := make([]string, 50)
+	sub := mqtt.Subscribe{ID: 1}
+	for i := range filters {
+		filters[i] = fmt.Sprint(i)
+		sub.Subscriptions = append(sub.Subscriptions, mqtt.Subscription{Filter: filters[i]})
+	}
+	for _, p := range []mqtt.Packet{&sub, &mqtt.Unsubscribe{ID: 1, Filters: filters}} {
+		c, _ := h.connect5(mqtt.Connect{ClientID: "pump", CleanStart: true, MaximumPacketSize: 40})
+		c.Send(p)
+		c.ExpectDisconnect(mqtt.ReasonPacketTooLarge)
+	}
+	c := h.dial()
+	c.Send(mqtt.Connect{Version: mqtt.V5, ClientID: "pump", CleanStart: true, Username: "t", HasUsername: true, MaximumPacketSize: 5})
+	c.ExpectDisconnect(mqtt.ReasonPacketTooLarge) // [MQTT-3.2.2-20]: there is no room for CONNACK
+}
+
 func TestTopicAliasesOfTheClient(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{Limits: core.Limits{TopicAliases: 2}})
 	c, ack := h.connect5(mqtt.Connect{ClientID: "pump", CleanStart: true})

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -11,6 +12,12 @@ import (
 // A mistake of a dialect ends one connection, and nothing of what was not acknowledged is left of it.
 func TestDialectPanics(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
+	var broken atomic.Bool
+	h.plain.grant = func(*core.Grant) {
+		if broken.Load() {
+			panic("in SignIn")
+		}
+	}
 	other, _ := h.connect("other", true)
 	for _, expiry := range []uint32{0, 60} {
 		c, _ := h.connect5(mqtt.Connect{ClientID: "pump", SessionExpiry: expiry, Will: &mqtt.Will{Topic: "panic"}})
@@ -23,11 +30,11 @@ func TestDialectPanics(t *testing.T) {
 		t.Errorf("got %q", h.plain.logged())
 	}
 	h.noWills()
-	h.plain.grant = func(*core.Grant) { panic("in SignIn") }
+	broken.Store(true)
 	c := h.dial()
 	c.Send(mqtt.Connect{ClientID: "pump", CleanStart: true, Username: "t", HasUsername: true})
 	c.ExpectClosed()
-	h.plain.grant = nil
+	broken.Store(false)
 	h.plain.stumble = true
 	c, _ = h.connect5(mqtt.Connect{ClientID: "pump", SessionExpiry: 60})
 	c.Close()

@@ -120,3 +120,9 @@ func (c *conn) subAckCode(code mqtt.ReasonCode, asked byte) byte {
 	}
 	return mqtt.SubAckFailure
 }
+
+// roomForCodes reports whether the client takes a SUBACK or UNSUBACK with so many codes.
+func (c *conn) roomForCodes(n int) bool {
+	const around = 1 + 4 + 2 + 1 // header, identifier, properties
+	return c.maxPacket == 0 || around+n <= int(c.maxPacket)
+}

@@ -94,6 +94,9 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	if err := p.Decode(f, c.version); err != nil {
 		return err
 	}
+	if !c.roomForCodes(len(p.Subscriptions)) {
+		return errNoRoom
+	}
 	ack := mqtt.SubAck{ID: p.ID}
 	var subs []core.Subscription
 	refused := 0 // only the first is logged: a packet can have thousands
@@ -141,6 +144,9 @@ func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 	var p mqtt.Unsubscribe
 	if err := p.Decode(f, c.version); err != nil {
 		return err
+	}
+	if !c.roomForCodes(len(p.Filters)) {
+		return errNoRoom
 	}
 	ack := mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: p.ID, Codes: make([]mqtt.ReasonCode, len(p.Filters))}
 	for i, f := range p.Filters {
