@@ -30,13 +30,24 @@ func wantsRetained(s core.Subscription, had bool) bool {
 	return !topic.IsShared(s.Filter) && (s.RetainHandling == 0 || s.RetainHandling == 1 && !had)
 }
 
-// expect notes from where on retained messages are to be sent for a subscription, in the place of what was noted before.
-func (s *session) expect(tx *commit.Tx, sub core.Subscription) {
+// expect notes from where on retained messages are to be sent for subscriptions, in the place of what was noted before.
+func (s *session) expect(tx *commit.Tx, subs ...core.Subscription) {
+	last := make(map[string]int, len(subs)) // a packet can name a filter twice
+	some := len(s.pending) > 0
+	for i := range subs {
+		last[subs[i].Filter] = i
+		some = some || subs[i].RetainedFrom != ""
+	}
+	if !some {
+		return
+	}
 	old := s.pending
 	tx.Undo(func() { s.pending = old })
-	s.pending = slices.DeleteFunc(slices.Clone(old), func(p core.Subscription) bool { return p.Filter == sub.Filter })
-	if sub.RetainedFrom != "" {
-		s.pending = append(s.pending, sub)
+	s.pending = slices.DeleteFunc(slices.Clone(old), func(p core.Subscription) bool { _, again := last[p.Filter]; return again })
+	for i := range subs {
+		if subs[i].RetainedFrom != "" && last[subs[i].Filter] == i {
+			s.pending = append(s.pending, subs[i])
+		}
 	}
 }
 
@@ -150,6 +161,7 @@ func (b *Broker) retainedFor(tx *commit.Tx, s *session, sub core.Subscription, l
 		return "", nil
 	}
 	if !strings.ContainsAny(sub.Filter, "+#") {
+		left.scanned--
 		m, err := tx.Retained(a.tenant, a.dialect, sub.Filter)
 		if errors.Is(err, core.ErrNotFound) {
 			return "", nil

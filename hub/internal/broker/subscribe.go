@@ -172,12 +172,14 @@ func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) er
 	if s == nil || s.conn != c {
 		return nil
 	}
-	for _, sub := range subs {
-		sub.Session = s.Num
-		old, had := s.filters[sub.Filter]
-		if wantsRetained(sub, had) {
-			sub.RetainedFrom = firstTopic
+	some := b.audience(s.Key).kept.count > 0
+	for i := range subs {
+		subs[i].Session = s.Num
+		old, had := s.filters[subs[i].Filter]
+		if some && wantsRetained(subs[i], had) {
+			subs[i].RetainedFrom = firstTopic
 		}
+		sub := subs[i]
 		if s.stored() {
 			if err := tx.PutSubscription(sub); err != nil {
 				return err
@@ -191,8 +193,8 @@ func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) er
 				b.unsubscribe(s, sub.Filter)
 			}
 		})
-		s.expect(tx, sub)
 	}
+	s.expect(tx, subs...)
 	return b.beginRetained(tx, s, c)
 }
 
@@ -201,11 +203,13 @@ func (b *Broker) removeFilters(tx *commit.Tx, c *conn, filters []string) error {
 	if s == nil || s.conn != c {
 		return nil
 	}
+	ended := make([]core.Subscription, 0, len(filters))
 	for _, f := range filters {
 		old, had := s.filters[f]
 		if !had {
 			continue
 		}
+		ended = append(ended, core.Subscription{Filter: f})
 		if s.stored() {
 			if err := tx.DeleteSubscription(s.Num, f); err != nil {
 				return err
@@ -213,7 +217,7 @@ func (b *Broker) removeFilters(tx *commit.Tx, c *conn, filters []string) error {
 		}
 		b.unsubscribe(s, f)
 		tx.Undo(func() { b.subscribe(s, f, old) })
-		s.expect(tx, core.Subscription{Filter: f})
 	}
+	s.expect(tx, ended...)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
@@ -150,6 +151,46 @@ func TestSubscriptionBomb(t *testing.T) {
 	if got := c.Unsubscribe("x/1", "none"); got[0] != 0 || got[1] != mqtt.ReasonNoSubscriptionExisted {
 		t.Errorf("unsubscribe: got %v", got)
 	}
+}
+
+// Many filters in one packet, some of them twice, of which retained messages match.
+func TestManySubscriptionsInOnePacket(t *testing.T) {
+	h := retaining(t, t.TempDir(), Config{})
+	h.do(func(tx *commit.Tx) error {
+		for i := range 900 {
+			if err := h.broker.Retain(tx, "t", "plain", core.Message{Topic: fmt.Sprint("x/", i), Payload: []byte("1"), QoS: 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	c, _ := h.connect5(mqtt.Connect{ClientID: "a", SessionExpiry: 1000})
+	var p mqtt.Subscribe
+	for i := range 1000 {
+		p.Subscriptions = append(p.Subscriptions, mqtt.Subscription{Filter: fmt.Sprint("x/", i%950), QoS: 1})
+	}
+	c.SubscribeWith(p)
+	seen := map[string]bool{}
+	for range 900 {
+		seen[string(c.ReceiveMessage().Topic)] = true
+	}
+	c.ExpectNothing()
+	if len(seen) != 900 {
+		t.Errorf("got %d topics, want 900", len(seen))
+	}
+	c.SubscribeWith(p) // all again; and what is not sent yet ends with the subscriptions
+	var filters []string
+	for _, s := range p.Subscriptions {
+		filters = append(filters, s.Filter)
+	}
+	c.Unsubscribe(filters...)
+	c.Ping()
+	h.do(func(*commit.Tx) error {
+		if n := len(h.broker.sessions[core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "a"}].pending); n != 0 {
+			t.Errorf("%d subscriptions that ended are to be sent retained messages", n)
+		}
+		return nil
+	})
 }
 
 // A client that does not wait: what it published before it subscribed is not new to it.
