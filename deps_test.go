@@ -56,6 +56,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/trace", "", "it sends what it is told"},
 	{"hub/internal/sweep", services, "long work in slices, whatever it is"},
 	{"hub/internal/refusal", "hub/internal/core hub/internal/ca internal/mqtt", "it puts the errors of others into plain words"},
 	{"hub/internal/dialect", services, "what a dialect is, told to those who have never seen one"},
@@ -123,6 +124,9 @@ var libraries = map[string]string{
 	"github.com/spf13/cobra":              "cmd/fairlead",
 	"golang.org/x/crypto":                 "hub/internal/credential",
 	"github.com/spf13/pflag":              "cmd/fairlead",
+	"go.opentelemetry.io/otel":            "hub/internal/trace",
+	"go.opentelemetry.io/otel/sdk":        "hub/internal/trace",
+	"go.opentelemetry.io/otel/trace":      "hub/internal/trace",
 	"zombiezen.com/go/sqlite":             "hub/internal/store/sqlite outbox/sqlitebox",
 }
 

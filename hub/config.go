@@ -81,6 +81,10 @@ type Config struct {
 	// connection, and never come back if nobody answers; so shorten it only where no such devices are.
 	StopGrace time.Duration
 
+	// TraceEndpoint is the URL of an OpenTelemetry collector that gets a span of each HTTP request and of each transaction, by
+	// OTLP over HTTP: "http://localhost:4318". Empty: no traces.
+	TraceEndpoint string
+
 	// Logger gets what happens; nil discards it.
 	Logger *slog.Logger `config:"-"`
 }

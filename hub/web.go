@@ -49,8 +49,12 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Logger:    h.cfg.Logger,
 	})
 	log := h.cfg.Logger.With("server", "https")
+	handler := http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes)
+	if p.tracer != nil {
+		handler = p.tracer.Handler(handler)
+	}
 	web := &http.Server{
-		Handler:           survive(log, h.webSockets(p, http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes))),
+		Handler:           survive(log, h.webSockets(p, handler)),
 		TLSConfig:         p.httpsTLS(), // the handshakes are the front's; this says that HTTP/2 was negotiated there
 		ReadHeaderTimeout: p.limits.HeaderTimeout,
 		ReadTimeout:       readTimeout,

@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
 	"github.com/fairlead-iot/fairlead/hub/internal/sweep"
+	"github.com/fairlead-iot/fairlead/hub/internal/trace"
 )
 
 // devTenant is the tenant that development credentials are for. Every platform can have it as its own word for
@@ -51,6 +52,8 @@ type parts struct {
 	store       store.Store
 	committer   *commit.Committer
 	keeper      *retain.Keeper
+	tracer      *trace.Tracer                    // nil: no traces
+	observe     func(time.Time, int, int, error) // of commits; nil: nobody
 	refusals    *refusal.Log
 	sweeper     *sweep.Sweeper
 	hasher      *credential.Hasher
@@ -106,6 +109,9 @@ func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.store.Close)
+	if err := h.openTracer(p); err != nil {
+		return nil, err
+	}
 	h.assemble(p)
 	if err := h.openKeeper(p); err != nil {
 		return nil, err
@@ -142,6 +148,26 @@ func (h *Hub) openKeeper(p *parts) error {
 		Store: p.store, Committer: p.committer, Disk: disk, Logger: h.cfg.Logger,
 		SampleAge: cfg.SampleAge, SampleBytes: cfg.SampleBytes, EventAge: cfg.EventAge, EventCount: cfg.EventCount,
 		MinFreeBytes: cfg.MinFreeBytes, Expiring: expiring,
+	})
+	return nil
+}
+
+// openTracer makes the tracer, if there shall be one. When it is closed nobody makes spans any more.
+func (h *Hub) openTracer(p *parts) (err error) {
+	if h.cfg.TraceEndpoint == "" {
+		return nil
+	}
+	if p.tracer, err = trace.New(trace.Config{Endpoint: h.cfg.TraceEndpoint, Version: Version(), Logger: h.cfg.Logger}); err != nil {
+		return err
+	}
+	p.observe = p.tracer.Commit
+	p.closers = append(p.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if err := p.tracer.Close(ctx); err != nil {
+			h.cfg.Logger.Warn("the last traces were not sent", "err", err)
+		}
+		return nil
 	})
 	return nil
 }
@@ -228,8 +254,9 @@ func closeListener(l net.Listener) func() error {
 func (h *Hub) assemble(p *parts) {
 	var dialects atomic.Pointer[map[string]dialect.Dialect]
 	p.committer = commit.New(commit.Config{
-		Store:  p.store,
-		Logger: h.cfg.Logger,
+		Store:   p.store,
+		Logger:  h.cfg.Logger,
+		Observe: p.observe,
 		Notify: func(tx *commit.Tx, e core.Event) error {
 			if all := dialects.Load(); all != nil {
 				if d := (*all)[e.Device.Dialect]; d != nil {

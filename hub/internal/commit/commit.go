@@ -33,6 +33,9 @@ type Config struct {
 	// MaxTransactionBytes bounds what goes into one transaction, so that nobody waits long for one that has begun; see
 	// [Batch] for what counts. A single batch may be larger. 0: 4 MiB.
 	MaxTransactionBytes int
+	// Observe is told of each transaction when it has ended: when it began, how many batches and operations it had, and
+	// whether the disk refused it. It runs on the committer's goroutine and must be quick. nil: nobody is told.
+	Observe func(begun time.Time, batches, operations int, err error)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -264,6 +267,10 @@ func (c *Committer) commit(batches []*Batch) {
 	tx := &Tx{committer: c, now: c.cfg.Now()}
 	var results []error // of the operations, in order
 	var err error
+	var begun time.Time
+	if c.cfg.Observe != nil {
+		begun = time.Now()
+	}
 	if slices.ContainsFunc(batches, func(b *Batch) bool { return !b.Empty() }) {
 		err = c.cfg.Store.Update(func(st store.Tx) error {
 			tx.Tx = st
@@ -271,6 +278,9 @@ func (c *Committer) commit(batches []*Batch) {
 			return err
 		})
 		c.report(err)
+		if c.cfg.Observe != nil {
+			c.cfg.Observe(begun, len(batches), len(results), err)
+		}
 		if err == nil {
 			c.stats.Batches.Add(int64(len(batches)))
 		}
