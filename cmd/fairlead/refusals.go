@@ -48,7 +48,7 @@ the newest ones in memory until it ends.`,
 
 // who says as well as it is known who was refused. What nobody has proven has a question mark.
 func who(r admin.Refusal) string {
-	name := ""
+	var name string
 	switch {
 	case r.Device != "":
 		name = r.Dialect + "/" + r.Tenant + "/" + r.Device

@@ -226,7 +226,7 @@ func (g *rig) view(f func(store.Reader) error) {
 // document has a scenario in which it succeeds.
 func TestScenarios(t *testing.T) {
 	c := newChecker(t)
-	seen := map[string]bool{"GET /v1/events/stream": true} // see stream_test.go
+	seen := map[string]bool{"GET /v1/events/stream": true, "POST /v1/backup": true} // see stream_test.go, and backup_test.go of package hub
 	for _, list := range [][]scenario{hubScenarios, deviceScenarios, dataScenarios, mqttScenarios, tokenScenarios, plainScenarios} {
 		for _, sc := range list {
 			t.Run(sc.name, func(t *testing.T) { sc.run(t, c, seen) })

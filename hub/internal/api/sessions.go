@@ -292,7 +292,7 @@ func (s *Server) showSession(r *request) (any, error) {
 
 func (s *Server) forgetSession(r *request) (any, error) {
 	k, ok := r.sessionKey()
-	err := error(core.ErrNotFound)
+	err := core.ErrNotFound
 	if ok {
 		err = s.cfg.Committer.Do(r.Context(), func(tx *commit.Tx) error { return s.cfg.Broker.ForgetSession(tx, k) })
 	}

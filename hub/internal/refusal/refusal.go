@@ -171,7 +171,7 @@ func cut(s string) string {
 // subscriber of a provider has at least.
 func share(e *Entry) string {
 	if e.Proven {
-		return string(e.Device.Dialect) + "/" + string(e.Device.ID)
+		return e.Device.Dialect + "/" + string(e.Device.ID)
 	}
 	if e.Addr.Is6() {
 		if p, err := e.Addr.Prefix(64); err == nil {
