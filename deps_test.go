@@ -123,6 +123,7 @@ var libraries = map[string]string{
 	"github.com/prometheus/client_golang": "hub/internal/metrics",
 	"github.com/spf13/cobra":              "cmd/fairlead",
 	"golang.org/x/crypto":                 "hub/internal/credential",
+	"golang.org/x/sys":                    "hub/internal/listen",
 	"github.com/spf13/pflag":              "cmd/fairlead",
 	"go.opentelemetry.io/otel":            "hub/internal/trace",
 	"go.opentelemetry.io/otel/sdk":        "hub/internal/trace",

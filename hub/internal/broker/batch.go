@@ -59,7 +59,11 @@ func (c *conn) Committed(b *commit.Batch, err error) {
 	size := b.Size()
 	if err == nil {
 		c.finished.Add(int64(b.Acks)) // before the client can know
-		c.send(b.Reply)
+		if b.Alone {
+			c.sendNow(b.Reply)
+		} else {
+			c.send(b.Reply)
+		}
 	} else {
 		c.fail(err)
 	}

@@ -108,27 +108,61 @@ func (c *conn) flush() {
 			c.slow()
 			break
 		}
-		b, patience := o.buf, c.b.cfg.WriteTimeout
+		patience := c.b.cfg.WriteTimeout
 		if o.closing {
 			patience = drainTime
 		}
-		o.buf = nil
-		o.mu.Unlock()
-		c.src.nc.SetWriteDeadline(time.Now().Add(patience))
-		_, err := c.src.app.Write(b)
-		c.seen.bytesOut.Add(int64(len(b)))
-		if cap(b) <= 64<<10 {
-			writeBuffers.Put(&b)
-		}
-		o.mu.Lock()
-		if err != nil {
-			o.dead = true
-			c.src.nc.Close()
-		}
-		o.next()
+		c.write(patience)
 	}
 	o.writing = false
 	o.flushed.Broadcast()
+}
+
+// write writes what is queued, for who has set o.writing. With the lock, which it gives up meanwhile.
+func (c *conn) write(patience time.Duration) {
+	o := c.out
+	b := o.buf
+	o.buf = nil
+	o.mu.Unlock()
+	c.src.nc.SetWriteDeadline(time.Now().Add(patience))
+	_, err := c.src.app.Write(b)
+	c.seen.bytesOut.Add(int64(len(b)))
+	if cap(b) <= 64<<10 {
+		writeBuffers.Put(&b)
+	}
+	o.mu.Lock()
+	if err != nil {
+		o.dead = true
+		c.src.nc.Close()
+	}
+	o.next()
+}
+
+// What sendNow writes itself, and for how long it would wait if the system were so short of memory that it takes not even
+// that.
+const (
+	maxNow  = 2 << 10
+	nowTime = time.Second
+)
+
+// sendNow is send for when nobody else waits for the caller, which is the committer's goroutine: where the socket is empty,
+// and so takes a few bytes at once, they are written right here. To start a goroutine for them would wake up a processor
+// first; a client that waits for each acknowledgement would wait for that, too.
+func (c *conn) sendNow(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	o := c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.append(b)
+	if !o.writing && !o.dead && !o.closing && len(o.buf) > 0 && len(o.buf) <= maxNow && c.src.Drained() {
+		o.writing = true
+		c.write(nowTime)
+		o.writing = false
+		o.flushed.Broadcast()
+	}
+	c.flushLocked() // what is left, or has come meanwhile
 }
 
 // slow gives a client up that does not read. With the lock.

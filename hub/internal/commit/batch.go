@@ -21,6 +21,9 @@ type Batch struct {
 	// Acks is a number for the owner's own use.
 	Acks int
 
+	// Alone is set when Committed is called: the transaction held nothing else, so nobody else waits for the caller.
+	Alone bool
+
 	blocks []core.Block
 	counts []count
 	ops    []op

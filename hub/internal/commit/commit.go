@@ -313,6 +313,7 @@ func (c *Committer) commit(batches []*Batch) {
 		if err != nil {
 			refused[n] = err
 		}
+		b.Alone = len(batches) == 1
 		b.Owner.Committed(b, refused[n])
 	}
 	if err == nil {
