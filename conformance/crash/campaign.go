@@ -314,16 +314,6 @@ func (c *campaign) programs() []program {
 	return list
 }
 
-// comeAndGo is the life of a device with a persistent session that is not always there.
-func (d *device) comeAndGo(ctx context.Context, lf *life, rng *rand.Rand) {
-	for ctx.Err() == nil && !lf.ended.Load() {
-		within, cancel := context.WithTimeout(ctx, time.Duration(50+rng.IntN(200))*time.Millisecond)
-		d.live(within, lf, rng)
-		cancel()
-		pause(ctx, time.Duration(rng.IntN(200))*time.Millisecond)
-	}
-}
-
 func (c *campaign) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(c.rng.Int64N(int64(most-least)))
 }

@@ -19,10 +19,11 @@ const (
 	patience = 20 * time.Second
 )
 
-// A link is one MQTT connection of a device.
+// A link is one MQTT connection, of version 3.1.1 unless its CONNECT says otherwise.
 type link struct {
 	conn   net.Conn
 	frames *mqtt.FrameReader
+	v      mqtt.Version
 
 	mu  sync.Mutex // of writes: the device's writer and its reader both send
 	out []byte
@@ -35,11 +36,14 @@ func dial(ctx context.Context, addr string, config *tls.Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &link{conn: c, frames: mqtt.NewFrameReader(bufio.NewReader(c), 1<<20)}, nil
+	return &link{conn: c, frames: mqtt.NewFrameReader(bufio.NewReader(c), 1<<20), v: mqtt.V311}, nil
 }
 
 // connect opens the session and tells whether the hub had it already.
 func (l *link) connect(p mqtt.Connect) (present bool, err error) {
+	if p.Version != 0 {
+		l.v = p.Version
+	}
 	if err := l.send(&p); err != nil {
 		return false, err
 	}
@@ -63,7 +67,7 @@ func (l *link) send(packets ...mqtt.Packet) error {
 	defer l.mu.Unlock()
 	l.out = l.out[:0]
 	for _, p := range packets {
-		l.out = p.Append(l.out, mqtt.V311)
+		l.out = p.Append(l.out, l.v)
 	}
 	_ = l.conn.SetWriteDeadline(time.Now().Add(patience))
 	_, err := l.conn.Write(l.out)
@@ -81,7 +85,7 @@ func (l *link) next() (mqtt.Packet, error) {
 	if p == nil {
 		return nil, fmt.Errorf("packet of type %v", f.Type)
 	}
-	if err := p.Decode(f, mqtt.V311); err != nil {
+	if err := p.Decode(f, l.v); err != nil {
 		return nil, err
 	}
 	if m, ok := p.(*mqtt.Publish); ok {
