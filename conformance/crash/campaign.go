@@ -1,6 +1,7 @@
 // Package crash kills the hub again and again under mixed load, and verifies that nothing which it has acknowledged is
 // missing, doubled, changed or out of order: messages of devices at QoS 1 and 2, properties of both owners, REST
-// writes, registrations, interfaces, persistent sessions and what waits in them.
+// writes, registrations, interfaces, persistent sessions and what waits in them; and of plain MQTT devices what they
+// send each other, alone or by a shared subscription, retained messages, wills, and sessions that end.
 //
 //	go test ./crash                              six kills
 //	FAIRLEAD_CRASH_KILLS=100 go test ./crash -v  a hundred
@@ -29,8 +30,11 @@ type Config struct {
 	Kills int
 	Seed  uint64
 	Logf  func(format string, args ...any) // progress
-	// Sabotage, if set, is called after each kill, to make the hub lose something: a test of this test.
+	// Sabotage, if set, is called after each kill, to make the hub lose something: a test of this test. The
+	// campaign ends when that was noticed.
 	Sabotage func() error
+	// PlainOnly leaves out what speaks Astarte's dialect.
+	PlainOnly bool
 }
 
 // A Summary is what a campaign has found.
@@ -53,13 +57,15 @@ const (
 type campaign struct {
 	Config
 	rng       *rand.Rand
-	realm     *astarteapi.Realm
+	fleet     *fleet
+	realm     *astarteapi.Realm // nil: only plain devices
 	devices   []*device
 	setters   []*setter
 	senders   []*sender
 	installer *installer
 	registrar *registrar
 	tails     map[tailKey]*tail
+	lives     int
 	checked   struct{ newcomers, interfaces int }
 
 	mu  sync.Mutex
@@ -148,8 +154,17 @@ func (c *campaign) setUp(ctx context.Context) error {
 	if err := c.restart(ctx); err != nil {
 		return err
 	}
-	vars, err := c.Hub.Variables(ctx, "astarte")
+	vars, err := c.Hub.Variables(ctx, "mqtt")
 	if err != nil {
+		return err
+	}
+	if c.fleet, err = newFleet(ctx, vars, c.Hub.MQTT()); err != nil {
+		return err
+	}
+	if err := c.fleet.introduce(ctx, c.life()); err != nil || c.PlainOnly {
+		return err
+	}
+	if vars, err = c.Hub.Variables(ctx, "astarte"); err != nil {
 		return err
 	}
 	if c.realm, err = astarteapi.New(vars); err != nil {
@@ -253,14 +268,15 @@ func (c *campaign) restart(ctx context.Context) error {
 // kill kills the hub. lf is nil if nobody lives.
 func (c *campaign) kill(lf *life) error {
 	if lf != nil {
+		lf.at = time.Now()
 		lf.ended.Store(true)
 	}
 	if err := c.Hub.Kill(); err != nil {
 		c.report(Broken, "hub", "%v", err)
 		return err
 	}
-	if c.realm != nil {
-		c.realm.CloseIdle() // a request on a connection to the dead hub would get no answer, and look like a fault of the new one
+	if c.fleet != nil {
+		c.closeIdle() // a request on a connection to the dead hub would get no answer, and look like a fault of the new one
 	}
 	if c.Sabotage != nil {
 		return c.Sabotage()
@@ -293,17 +309,29 @@ func (c *campaign) begin(ctx context.Context) (lf *life, join func()) {
 	for _, p := range c.programs() {
 		start(p.live)
 	}
+	c.fleet.begin(start, c.rng, c.lives == 0)
+	c.lives++
 	return lf, func() {
 		// What the hub had sent before it died is still to be read, so nobody is interrupted at once.
 		t := time.AfterFunc(2*time.Second, cancel)
 		wg.Wait()
 		t.Stop()
 		cancel()
+		c.closeIdle()
+	}
+}
+
+func (c *campaign) closeIdle() {
+	c.fleet.admin.HTTP.CloseIdleConnections()
+	if c.realm != nil {
 		c.realm.CloseIdle()
 	}
 }
 
 func (c *campaign) programs() []program {
+	if c.realm == nil {
+		return nil
+	}
 	list := []program{c.installer, c.registrar}
 	for _, s := range c.setters {
 		list = append(list, s)
@@ -343,9 +371,13 @@ func (c *campaign) killWhileStarting(ctx context.Context) error {
 	return errors.Join(c.kill(nil), ctx.Err())
 }
 
-// killWhileReturning kills the idle hub, and then the next process while everybody comes back at once.
+// killWhileReturning kills the hub, idle or under load, and then the next process while everybody comes back at once.
 func (c *campaign) killWhileReturning(ctx context.Context) error {
-	if err := c.kill(nil); err != nil {
+	kill := func(context.Context) error { return c.kill(nil) }
+	if c.rng.IntN(2) == 0 {
+		kill = c.killUnderLoad
+	}
+	if err := kill(ctx); err != nil {
 		return err
 	}
 	after := c.between(20*time.Millisecond, 400*time.Millisecond)

@@ -15,6 +15,7 @@ import (
 // A life is the time of one hub process.
 type life struct {
 	ended  atomic.Bool // from just before the process is killed: what fails then fails rightly
+	at     time.Time   // set before ended is
 	report func(kind, where, format string, args ...any)
 }
 

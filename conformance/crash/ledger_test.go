@@ -139,3 +139,42 @@ func TestPropertyCheckReceived(t *testing.T) {
 		}
 	}
 }
+
+func TestStreamCheckReceived(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		stream   *Stream
+		received string
+		exactly  bool
+		want     []string
+	}{
+		{"QoS 2", stream(true, 3, "123", "2"), "123", true, nil},
+		{"QoS 2, doubled", stream(true, 3, "123", "2"), "1223", true, []string{Doubled}},
+		{"QoS 2, new sessions", stream(false, 3, "123", "2"), "12323", true, []string{Doubled}},
+		{"QoS 1, delivered again", stream(false, 3, "123", ""), "12323", false, nil},
+		{"QoS 1, missing", stream(false, 3, "123", ""), "13", false, []string{Missing}},
+		{"QoS 1, disorder", stream(false, 3, "123", ""), "132", false, []string{Disorder}},
+	} {
+		if got := kinds(c.stream.CheckReceived(split(c.received), c.exactly)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestStreamCheckOrder(t *testing.T) {
+	for _, c := range []struct {
+		name, received string
+		stream         *Stream
+		want           []string
+	}{
+		{"some of them", "135", stream(true, 5, "", ""), nil},
+		{"delivered again", "12312", stream(true, 5, "", ""), nil},
+		{"disorder", "132", stream(true, 5, "", ""), []string{Disorder}},
+		{"sent again, for another member", "132", stream(false, 5, "", "2"), nil},
+		{"sent again, and known", "132", stream(true, 5, "", "2"), []string{Disorder}},
+	} {
+		if got := kinds(c.stream.CheckOrder("m", split(c.received))); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}

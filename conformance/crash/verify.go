@@ -21,47 +21,75 @@ type tail struct {
 
 type tailKey struct{ device, iface, path string }
 
-// page is how many values are read at a time, AppEngine's most.
+// page is how many values are read at a time: the most that AppEngine and the hub's own API give.
 const page = 10_000
 
-// advance reads what is new. Timestamps are in milliseconds, so the bound is inclusive and what is known is skipped.
-func (t *tail) advance(ctx context.Context, realm *astarteapi.Realm, k tailKey) error {
+// A reading is one value of a path, as an API gives it.
+type reading struct {
+	at    time.Time
+	value string
+}
+
+// advance reads what is new. fetch returns up to page values from a time on, which is inclusive, so what is known is
+// skipped.
+func (t *tail) advance(where string, fetch func(since time.Time) ([]reading, error)) error {
 	for {
-		samples, err := realm.Samples(ctx, k.device, k.iface, k.path, t.last, page)
+		readings, err := fetch(t.last)
 		if err != nil {
 			return err
 		}
 		known := 0
-		for known < min(t.ties, len(samples)) && samples[known].Timestamp.Equal(t.last) {
+		for known < min(t.ties, len(readings)) && readings[known].at.Equal(t.last) {
 			known++
 		}
 		if known < t.ties {
-			return fmt.Errorf("%s %s%s: of %d values at %v only %d are left", k.device, k.iface, k.path, t.ties, t.last, known)
+			return fmt.Errorf("%s: of %d values at %v only %d are left", where, t.ties, t.last, known)
 		}
-		for _, s := range samples[known:] {
-			var value string
-			if err := json.Unmarshal(s.Value, &value); err != nil {
-				return fmt.Errorf("%s %s%s: %w", k.device, k.iface, k.path, err)
+		for _, r := range readings[known:] {
+			if r.at.Before(t.last) {
+				return fmt.Errorf("%s: %q at %v comes behind %v", where, r.value, r.at, t.last)
 			}
-			if s.Timestamp.Before(t.last) {
-				return fmt.Errorf("%s %s%s: %q at %v comes behind %v", k.device, k.iface, k.path, value, s.Timestamp, t.last)
-			}
-			if !s.Timestamp.Equal(t.last) {
-				t.last, t.ties = s.Timestamp, 0
+			if !r.at.Equal(t.last) {
+				t.last, t.ties = r.at, 0
 			}
 			t.ties++
-			t.values = append(t.values, value)
+			t.values = append(t.values, r.value)
 		}
-		if len(samples) < page {
+		if len(readings) < page {
 			return nil
 		}
 	}
 }
 
+// readings fetches from AppEngine.
+func (k tailKey) readings(ctx context.Context, realm *astarteapi.Realm, since time.Time) ([]reading, error) {
+	samples, err := realm.Samples(ctx, k.device, k.iface, k.path, since, page)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]reading, len(samples))
+	for i, s := range samples {
+		list[i].at = s.Timestamp
+		if err := json.Unmarshal(s.Value, &list[i].value); err != nil {
+			return nil, fmt.Errorf("%v: %w", k, err)
+		}
+	}
+	return list, nil
+}
+
+func (k tailKey) String() string { return k.device + " " + k.iface + k.path }
+
 // verify compares everything with the ledger, with the hub running and nobody else there. Unless whole is set, it reads
 // of the datastreams what has been added since the last time. It returns how long that took.
 func (c *campaign) verify(ctx context.Context, whole bool) (time.Duration, error) {
 	start := time.Now()
+	if err := c.fleet.verify(ctx, c, whole); err != nil {
+		c.report(Missing, "fleet", "cannot read back: %v", err)
+		return 0, fmt.Errorf("verify: %w", err)
+	}
+	if c.realm == nil {
+		return c.verified(ctx, start)
+	}
 	before := map[tailKey]*tail{}
 	if whole {
 		before, c.tails = c.tails, map[tailKey]*tail{}
@@ -109,11 +137,15 @@ func (c *campaign) verify(ctx context.Context, whole bool) (time.Duration, error
 	c.checked.newcomers, c.checked.interfaces = max(len(c.registrar.newcomers)-1, 0), len(c.installer.installed)
 	for k, old := range before {
 		if now := c.tails[k]; now == nil || !slices.Equal(old.values, now.values[:min(len(old.values), len(now.values))]) {
-			c.report(Missing, k.device+" "+k.iface+k.path, "what was there after an earlier restart is not the same any more")
+			c.report(Missing, k.String(), "what was there after an earlier restart is not the same any more")
 		}
 	}
+	return c.verified(ctx, start)
+}
+
+func (c *campaign) verified(ctx context.Context, start time.Time) (time.Duration, error) {
 	took := time.Since(start).Round(time.Millisecond)
-	if len(c.sum.Violations) >= maxViolations {
+	if n := len(c.sum.Violations); n >= maxViolations || n > 0 && c.Sabotage != nil {
 		return took, errEnough
 	}
 	return took, ctx.Err()
@@ -148,7 +180,7 @@ func (c *campaign) checkStream(ctx context.Context, k tailKey, s *Stream, runs i
 		c.tails[k] = t
 	}
 	check(func() ([]Violation, error) {
-		if err := t.advance(ctx, c.realm, k); err != nil {
+		if err := t.advance(k.String(), func(since time.Time) ([]reading, error) { return k.readings(ctx, c.realm, since) }); err != nil {
 			if undeclared(err) && s.Acked() == 0 {
 				return nil, nil
 			}
@@ -287,6 +319,10 @@ func (d *device) values(s *sender) (list []string) {
 
 // count returns how much has been acknowledged.
 func (c *campaign) count() (n int) {
+	n = c.fleet.acked()
+	if c.realm == nil {
+		return n
+	}
 	devices := slices.Clone(c.devices)
 	for _, x := range c.registrar.newcomers {
 		if x.registered {
