@@ -72,15 +72,18 @@ func (b *Broker) dropWill(tx *commit.Tx, w *will) error {
 // calls it off [MQTT-3.1.3-9], the session's end makes it due.
 func (b *Broker) settleWill(tx *commit.Tx, k core.SessionKey, resumed bool) error {
 	w := b.wills[k]
-	switch {
-	case w == nil:
+	if w == nil {
 		return nil
-	case resumed:
+	}
+	// After a restart there can be many that are due already: they stay in their place among others, also if their clients
+	// are back before it is their turn. A will without a delay cannot be called off.
+	due := !w.Due.IsZero() && !w.Due.After(tx.Now())
+	if resumed && !due {
 		return b.dropWill(tx, w)
 	}
 	b.claimWill(tx, w)
-	if !w.Due.IsZero() && w.Due.Before(tx.Now()) {
-		return nil // after a restart: it stays in its place among others
+	if due {
+		return nil
 	}
 	return b.postponeWill(tx, w, tx.Now())
 }

@@ -197,6 +197,34 @@ func TestWillOverRestarts(t *testing.T) {
 	})
 }
 
+// A will that is due is published also if its client resumes the session before it is the will's turn: after a restart
+// there may be many before it.
+func TestDueWillIsNotCalledOff(t *testing.T) {
+	for name, ago := range map[string]time.Duration{"just now": 0, "before the start": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := startHub(t, t.TempDir(), Config{})
+				w := h.watch()
+				h.do(func(tx *commit.Tx) error { // in one transaction, so that Run cannot be faster
+					k := core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "pump"}
+					x := newWill(core.Will{Session: k, Lasts: core.Forever, Message: core.Message{Topic: "will", Payload: []byte("pump"), QoS: 1}})
+					if err := tx.InsertWill(&x.Will); err != nil {
+						return err
+					}
+					h.broker.wills[k] = x
+					if err := h.broker.postponeWill(tx, x, tx.Now().Add(-ago)); err != nil {
+						return err
+					}
+					return h.broker.settleWill(tx, k, true)
+				})
+				synctest.Wait()
+				expectWill(t, w, "pump")
+				h.noWills()
+			})
+		})
+	}
+}
+
 // A will that the disk refuses is published when it does not any more.
 func TestWillWhileTheDiskRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
