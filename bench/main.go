@@ -47,9 +47,9 @@ func main() {
 
 func run() error {
 	var o options
-	flag.DurationVar(&o.measure, "d", 3*time.Second, "how long to measure each server in each round")
+	flag.DurationVar(&o.measure, "d", 2*time.Second, "how long to measure each server in each round")
 	flag.DurationVar(&o.warm, "warm", time.Second, "how long to warm up before")
-	flag.DurationVar(&o.quiet, "quiet", 10*time.Second, "how long to wait, before each measurement, for others to leave the machine alone")
+	flag.DurationVar(&o.quiet, "quiet", 5*time.Second, "how long to wait, before each measurement, for others to leave the machine alone")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are printed")
 	flag.IntVar(&o.most, "n", 20_000_000, "at most this many messages to one server in one round")
 	flag.StringVar(&o.only, "only", "", "scenarios to run, separated by commas: "+scenarioNames())

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -43,10 +44,16 @@ func (g *Gate) enter(ctx context.Context, n int) error {
 
 // drained waits until all that was sent has come.
 func (g *Gate) drained(ctx context.Context) error {
-	return g.await(ctx, func() bool { return g.outstanding.Load() <= 0 })
+	err := g.await(ctx, func() bool { return g.outstanding.Load() <= 0 })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return cmp.Or(err, g.failed)
 }
 
 func (g *Gate) await(ctx context.Context, ok func() bool) error {
+	if ok() { // a failure shows to the next one who waits, at the latest to drained
+		return nil
+	}
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	g.waiting.Add(1)
