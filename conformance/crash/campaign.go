@@ -349,6 +349,9 @@ func (c *campaign) between(least, most time.Duration) time.Duration {
 // killUnderLoad has everybody live on the running hub, and kills it.
 func (c *campaign) killUnderLoad(ctx context.Context) error {
 	after := c.between(100*time.Millisecond, 1500*time.Millisecond)
+	if c.Sabotage != nil {
+		after += time.Second // so that there is something to lose
+	}
 	c.Logf("kill under load, after %v", after.Round(time.Millisecond))
 	lf, join := c.begin(ctx)
 	pause(ctx, after)
