@@ -38,6 +38,10 @@ var layers = []struct{ pkg, may, why string }{
 	{"outbox", ".", "a queue does not know who sends, nor in which file it lies"},
 	{"outbox/outboxtest", ". outbox", "the suite must hold for every driver, so it knows none"},
 	{"outbox/sqlitebox", ". outbox internal/durable", "a driver keeps records, and knows nothing of limits and sending"},
+	{
+		"astarte", ". identity outbox internal/durable internal/engine internal/mqtt internal/topic internal/wire/astartewire",
+		"a platform's SDK stands on the engine, and knows neither another platform's nor the hub",
+	},
 
 	{"hub/admin", "", "programs that watch a hub must not link it"},
 	{"hub/internal/core", "", "words of the domain: whatever they import, everything imports"},
