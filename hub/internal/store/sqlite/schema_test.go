@@ -54,12 +54,35 @@ func fillVersion2(tx store.Tx) error {
 	return tx.InsertToken(fixtureToken)
 }
 
+func fillVersion3(tx store.Tx) error {
+	m := core.Message{
+		Topic: "a/b", Payload: []byte("p"), QoS: 1, Retain: true, Properties: []byte{1, 1}, Expires: fixtureTime.Add(time.Hour),
+	}
+	s := core.Session{
+		Key:    core.SessionKey{Tenant: "test", Dialect: "mqtt", ClientID: "pump-7/one"},
+		Device: 1, Created: fixtureTime, Expiry: time.Hour, Expires: fixtureTime.Add(time.Hour),
+	}
+	w := core.Will{Session: s.Key, Device: 1, Delay: time.Minute, Due: fixtureTime, Lasts: core.Forever, Message: m}
+	w.Expires = time.Time{}
+	if err := tx.InsertSession(&s); err != nil {
+		return err
+	}
+	return errors.Join(
+		tx.PutSubscription(core.Subscription{
+			Session: s.Num, Filter: "$share/g/a/#", QoS: 2, ID: 7, NoLocal: true, RetainAsPublished: true, RetainHandling: 1, RetainedFrom: "a/c",
+		}),
+		tx.Enqueue(core.Queued{Session: s.Num, Seq: 1, ID: 1, Message: m, SubscriptionIDs: []uint32{7, 200}, Share: "$share/g/a/#"}),
+		tx.PutRetained("test", "mqtt", core.Retained{Message: m, Stored: fixtureTime, ClientID: "one"}),
+		tx.InsertWill(&w),
+	)
+}
+
 var fixtureToken = core.Token{
 	ID: "abc", Hash: [32]byte{1, 31: 2}, Name: "grafana", Scope: core.ScopeRead, Tenant: "test", Created: fixtureTime, Expires: fixtureTime,
 }
 
 // fills are what was added in each version.
-var fills = []func(store.Tx) error{fillVersion1, fillVersion2}
+var fills = []func(store.Tx) error{fillVersion1, fillVersion2, fillVersion3}
 
 // fillTo fills a database as one of that version was filled.
 func fillTo(version int) func(store.Tx) error {
@@ -88,6 +111,7 @@ func dump(r store.Reader) string {
 	one(r.Events(0, 10))
 	one(r.Received(1))
 	one(r.Queue(1, 0, 10))
+	one(r.Queue(2, 0, 10))
 	for v, err := range r.Samples(&fixtureSeries, core.Range{}) {
 		line(v, err)
 	}
@@ -101,6 +125,12 @@ func dump(r store.Reader) string {
 		line(v, err)
 	}
 	for v, err := range r.QueueSizes() {
+		line(v, err)
+	}
+	for v, err := range r.Wills() {
+		line(v, err)
+	}
+	for v, err := range r.RetainedFrom("test", "mqtt", "", "") {
 		line(v, err)
 	}
 	return b.String()
@@ -118,7 +148,7 @@ func schema(t *testing.T, s *Store) (text string) {
 }
 
 // released is the newest version of the schema that databases out there can have.
-const released = 2
+const released = 3
 
 // TestOldVersions opens a database of every version there has been. The files stay for ever; -update only adds.
 func TestOldVersions(t *testing.T) {
