@@ -33,6 +33,11 @@ var layers = []struct{ pkg, may, why string }{
 	{"internal/mqtt", "internal/topic", "the codec is shared by broker and device engine, so it knows neither"},
 	{"internal/mqtt/mqtttest", "internal/mqtt internal/topic internal/memnet", "a scripted peer needs the codec only"},
 
+	{
+		"internal/mqtt/mqttclient", ". internal/mqtt internal/topic internal/websocket",
+		"a session and its connections; who reconnects, and what is kept, is the engine's business",
+	},
+
 	{"internal/durable", ".", "files, whoever uses them"},
 	{"identity", ". internal/durable", "who a device is, whatever platform it speaks to"},
 	{"outbox", ".", "a queue does not know who sends, nor in which file it lies"},
