@@ -93,7 +93,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/backup", "hub/internal/core", "the form of an archive, whoever makes one"},
 	{"hub/internal/metrics", "", "it shows what it is handed"},
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
-	{"hub/hubtest", "hub hub/admin internal/memnet", "users import it into their tests"},
+	{"hub/hubtest", "hub hub/admin identity internal/memnet internal/wire/astartewire", "users import it into their tests; it does what operators do, and no SDK may"},
 	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
 	{"cmd/fairlead", "hub hub/admin cmd/fairlead/internal/config", "the program is a small shell around the library, so that others can be one too"},
 }
