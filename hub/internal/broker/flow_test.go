@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -419,4 +420,55 @@ func encode(v any) []byte {
 		return p.Append(nil, mqtt.V5)
 	}
 	panic("not here")
+}
+
+// Acknowledgements make room for further messages before they are on disk. When the hub is killed then, more messages than
+// the window holds have been sent and are still stored; all of them are redelivered with the DUP flag. [MQTT-3.3.1-1]
+func TestRedeliveryBeyondTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, window = 150, 100
+		dir := t.TempDir()
+		h := startHub(t, dir, Config{})
+		c, _ := h.connect("pump", false)
+		c.Subscribe("q", 2)
+		for i := range n {
+			h.publish("q", 2, fmt.Sprint(i))
+		}
+		ids := map[string]uint16{}
+		receive := func() {
+			m := c.ReceivePublish()
+			ids[string(m.Payload)] = m.ID
+			c.Send(mqtt.Ack{Type: mqtt.TypePubRec, ID: m.ID})
+		}
+		for range window {
+			receive()
+		}
+		for range window {
+			c.Expect(&mqtt.Ack{Type: mqtt.TypePubRel})
+		}
+		h.store.refuse(core.ErrStorage)
+		var comps []byte
+		for i := range window {
+			comps = (&mqtt.Ack{Type: mqtt.TypePubComp, ID: ids[fmt.Sprint(i)]}).Append(comps, mqtt.V311)
+		}
+		c.SendBytes(comps)
+		for range n - window {
+			m := c.ReceivePublish()
+			ids[string(m.Payload)] = m.ID
+		}
+		h.kill()
+		h = startHub(t, dir, Config{})
+		c, _ = h.connect("pump", false)
+		for i := range window { // what the client has completed already is all that the window holds
+			c.Expect(&mqtt.Ack{Type: mqtt.TypePubRel, ID: ids[fmt.Sprint(i)]})
+		}
+		c.SendBytes(comps)
+		for i := window; i < n; i++ {
+			m := c.ReceivePublish()
+			if string(m.Payload) != fmt.Sprint(i) || m.ID != ids[fmt.Sprint(i)] || !m.Dup {
+				t.Errorf("got %q with identifier %d and DUP %v, want %d with identifier %d again", m.Payload, m.ID, m.Dup, i, ids[fmt.Sprint(i)])
+			}
+			c.Send(mqtt.Ack{Type: mqtt.TypePubRec, ID: m.ID})
+		}
+	})
 }

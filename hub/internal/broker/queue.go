@@ -137,7 +137,7 @@ func (b *Broker) wanted(tx *commit.Tx, s *session, rows []core.Queued) ([]packet
 	packets := make([]packet, 0, len(rows))
 	for i := range rows {
 		q := &rows[i]
-		// Only as many as the window holds can have been sent before.
+		// Only as many as the window holds can be without an answer.
 		again := s.loaded == 0 && q.Seq <= s.maybeSent && i < s.Limits.Inflight
 		if !again && !q.Released && q.Expired(tx.Now()) || len(q.Topic) > mqtt.MaxStringBytes {
 			if err := tx.Dequeue(s.Num, q.Seq, q.Seq); err != nil {
@@ -148,7 +148,7 @@ func (b *Broker) wanted(tx *commit.Tx, s *session, rows []core.Queued) ([]packet
 			continue
 		}
 		packets = append(packets, packet{
-			message: newMessage(&q.Message), seq: q.Seq, id: q.ID, qos: q.QoS, dup: again, retain: q.Retain, ids: q.SubscriptionIDs, share: q.Share,
+			message: newMessage(&q.Message), seq: q.Seq, id: q.ID, qos: q.QoS, dup: again || q.Seq <= s.restored, retain: q.Retain, ids: q.SubscriptionIDs, share: q.Share,
 			released: q.Released,
 		})
 	}

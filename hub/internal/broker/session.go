@@ -23,11 +23,15 @@ type session struct {
 
 	// The stored queue.
 	lastSeq      int64
-	queued, held int       // messages and bytes
-	loaded       int64     // highest seq that the connection was given
-	behind       bool      // the queue has messages that the connection was not given
-	maybeSent    int64     // up to this seq messages may have been sent before: redeliveries
-	purged       time.Time // when expired messages were last looked for in a full queue
+	queued, held int   // messages and bytes
+	loaded       int64 // highest seq that the connection was given
+	behind       bool  // the queue has messages that the connection was not given
+	maybeSent    int64 // up to this seq messages may have been sent before: redeliveries
+	// Up to this seq messages are from before the start. An answer makes room in the window at once and is on disk a little
+	// later, so that nobody knows how many of these were sent when the hub was killed. All have the DUP flag, which says that
+	// they might have been (MQTT 5.0 section 3.3.1.1).
+	restored int64
+	purged   time.Time // when expired messages were last looked for in a full queue
 
 	epoch uint64 // of the match that found it last
 	at    int    // its place in that match's targets
@@ -91,7 +95,7 @@ func (b *Broker) loadSessions(rd store.Reader) error {
 			return err
 		}
 		if s := byNum[q.Session]; s != nil {
-			s.lastSeq, s.queued, s.held, s.maybeSent = q.LastSeq, q.Count, q.Bytes, q.LastSeq
+			s.lastSeq, s.queued, s.held, s.maybeSent, s.restored = q.LastSeq, q.Count, q.Bytes, q.LastSeq, q.LastSeq
 		}
 	}
 	return b.loadRetained(rd)
