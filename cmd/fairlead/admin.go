@@ -174,39 +174,6 @@ func collect[T any](limit int, page func(limit int, cursor string) (admin.Page[T
 	}
 }
 
-// device finds the device that an argument means: dialect/tenant/id, or an id, or the beginning of one, that only one
-// device has.
-func (s *session) device(arg string) (admin.DeviceKey, error) {
-	if strings.Contains(arg, "/") {
-		return admin.ParseDeviceKey(arg)
-	}
-	if arg == "" {
-		return admin.DeviceKey{}, errors.New(`device "": want dialect/tenant/id, or an id`)
-	}
-	list, more, err := collect(1000, func(limit int, cursor string) (admin.Page[admin.Device], error) {
-		return s.client.Devices(s.ctx, admin.DeviceQuery{Prefix: arg, Limit: limit, Cursor: cursor})
-	})
-	if err != nil {
-		return admin.DeviceKey{}, err
-	}
-	var exact []admin.DeviceKey
-	for _, d := range list {
-		if d.ID == arg {
-			exact = append(exact, d.DeviceKey)
-		}
-	}
-	switch {
-	case len(exact) == 1 && !more:
-		return exact[0], nil
-	case len(list) == 1:
-		return list[0].DeviceKey, nil
-	case len(list) == 0:
-		return admin.DeviceKey{}, fmt.Errorf("device %q: there is none whose id begins so", arg)
-	}
-	return admin.DeviceKey{}, fmt.Errorf("device %q: several are meant, such as %s and %s; say which as dialect/tenant/id",
-		arg, list[0].DeviceKey, list[1].DeviceKey)
-}
-
 // timeFlag is a flag for a time: RFC 3339, or how long ago.
 type timeFlag struct{ admin.Time }
 

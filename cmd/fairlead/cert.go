@@ -13,13 +13,9 @@ func certCommand() *cobra.Command {
 }
 
 func certListCommand() *cobra.Command {
-	return adminCommand(&cobra.Command{
-		Use: "list DEVICE", Short: "List the certificates of a device, the newest first", Long: deviceArg, Args: exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	return deviceVerb(&cobra.Command{
+		Use: "list DEVICE", Short: "List the certificates of a device, the newest first", Args: exactly("DEVICE"),
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		list, _, err := collect(0, func(limit int, cursor string) (admin.Page[admin.Certificate], error) {
 			return s.client.Certificates(s.ctx, k, limit, cursor)
 		})

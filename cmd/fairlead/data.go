@@ -13,12 +13,10 @@ func dataCommand() *cobra.Command {
 	var oldest bool
 	var limit int
 	var prefix string
-	cmd := adminCommand(&cobra.Command{
-		Use:   "data DEVICE [CHANNEL]",
-		Short: "Show what a device has sent: its channels with the newest value of each, or the values of one",
-		Long: `Without a channel: the channels of a device, each with its newest value. With one: its values, the newest first.
-
-` + deviceArg,
+	cmd := deviceVerb(&cobra.Command{
+		Use:     "data DEVICE [CHANNEL]",
+		Short:   "Show what a device has sent: its channels with the newest value of each, or the values of one",
+		Long:    `Without a channel: the channels of a device, each with its newest value. With one: its values, the newest first.`,
 		Example: "  fairlead data 2TBn-jNESuuHamE2Zo1anA\n  fairlead data astarte/dev/2TBn-jNESuuHamE2Zo1anA org.example.Temps:1/room1/temp --since 1h --json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -26,15 +24,11 @@ func dataCommand() *cobra.Command {
 			}
 			return atMost(2)(cmd, args)
 		},
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
-		if len(args) == 1 {
+	}, func(s *session, k admin.DeviceKey, rest []string) error {
+		if len(rest) == 0 {
 			return showChannels(s, k, prefix, limit)
 		}
-		return showSamples(s, k, admin.SampleQuery{Channel: args[1], Since: since.Time, To: to.Time, Backwards: !oldest}, limit)
+		return showSamples(s, k, admin.SampleQuery{Channel: rest[0], Since: since.Time, To: to.Time, Backwards: !oldest}, limit)
 	})
 	fl := cmd.Flags()
 	fl.Var(&since, "since", "only values of this time and later: 2006-01-02T15:04:05Z, or how long ago: 90m")

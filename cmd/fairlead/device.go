@@ -46,8 +46,6 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-const deviceArg = "DEVICE is dialect/tenant/id, or the id alone or its beginning where only one device has it."
-
 func deviceListCommand() *cobra.Command {
 	var q admin.DeviceQuery
 	var limit int
@@ -91,13 +89,9 @@ func limitFlag(cmd *cobra.Command, limit *int, def int) {
 }
 
 func deviceShowCommand() *cobra.Command {
-	return adminCommand(&cobra.Command{
-		Use: "show DEVICE", Short: "Show one device, its credentials and what it has sent", Long: deviceArg, Args: exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	return deviceVerb(&cobra.Command{
+		Use: "show DEVICE", Short: "Show one device, its credentials and what it has sent", Args: exactly("DEVICE"),
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		d, err := s.client.Device(s.ctx, k)
 		if err != nil {
 			return err
@@ -126,35 +120,35 @@ func deviceShowCommand() *cobra.Command {
 }
 
 func deviceDeleteCommand() *cobra.Command {
-	return adminCommand(&cobra.Command{
-		Use: "delete DIALECT/TENANT/ID", Short: "Delete a device with all that it has stored, and revoke its certificates", Args: exactly("DEVICE"),
+	var of scope
+	cmd := adminCommand(&cobra.Command{
+		Use: "delete DEVICE", Short: "Delete a device with all that it has stored, and revoke its certificates", Args: exactly("DEVICE"),
 		Long: `Deletes a device: its documents, samples, counters, credentials and sessions. Its certificates are revoked. Its id is free then: a
 device that registers with it is a new one. There is no way back.
 
-The device is named in full, so that nothing else is deleted by a slip.`,
+DEVICE is named in full, so that nothing else is deleted by a slip: dialect/tenant/id, or the id with --dialect and --tenant.`,
+		Example: "  fairlead device delete mqtt/dev/pump-7",
 	}, func(s *session, args []string) error {
-		k, err := admin.ParseDeviceKey(args[0])
+		k, err := s.key(args[0], of)
 		if err != nil {
-			return usageError{err}
+			return err
 		}
 		if err := s.client.DeleteDevice(s.ctx, k); err != nil {
 			return err
 		}
 		return s.show(map[string]string{"deleted": k.String()}, func(t *table) { t.row("device " + k.String() + " is deleted") })
 	})
+	of.addTo(cmd)
+	return cmd
 }
 
 func deviceDocumentsCommand() *cobra.Command {
 	var q admin.EntryQuery
 	var document string
 	var limit int
-	cmd := adminCommand(&cobra.Command{
-		Use: "documents DEVICE", Short: "Show what is desired of a device, and what it reports", Long: deviceArg, Args: exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	cmd := deviceVerb(&cobra.Command{
+		Use: "documents DEVICE", Short: "Show what is desired of a device, and what it reports", Args: exactly("DEVICE"),
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		if document != "" {
 			q.Document = &document
 		}
@@ -208,12 +202,8 @@ func valueText(v admin.Value) string {
 }
 
 func inhibitCommand(use, short string, on bool) *cobra.Command {
-	return adminCommand(&cobra.Command{Use: use + " DEVICE", Short: short, Long: short + ".\n\n" + deviceArg, Args: exactly("DEVICE")},
-		func(s *session, args []string) error {
-			k, err := s.device(args[0])
-			if err != nil {
-				return err
-			}
+	return deviceVerb(&cobra.Command{Use: use + " DEVICE", Short: short, Args: exactly("DEVICE")},
+		func(s *session, k admin.DeviceKey, _ []string) error {
 			c, err := s.client.SetCredentials(s.ctx, k, admin.SetCredentials{Inhibited: on})
 			if err != nil {
 				return err

@@ -69,18 +69,25 @@ func (s *session) printLogin(v any, l admin.Login) error {
 }
 
 func deviceAddCommand() *cobra.Command {
-	n := admin.NewDevice{Dialect: "mqtt"}
+	of := scope{dialect: "mqtt", tenant: "dev"}
+	var n admin.NewDevice
 	var password string
 	cmd := adminCommand(&cobra.Command{
-		Use: "add NAME", Short: "Make a plain MQTT device, and print what it signs in with",
+		Use: "add DEVICE", Short: "Make a plain MQTT device, and print what it signs in with",
 		Long: `Makes a plain MQTT device and prints the settings of its client, ready to paste. Its password is printed once and kept nowhere.
 
-It may publish and subscribe to everything below NAME/, unless it is granted something else (fairlead device grant).
-Devices of platforms are not made here: they register as their platforms have it.`,
-		Example: "  fairlead device add pump-7\n  echo 'my own password' | fairlead device add pump-7 --tenant acme --password -",
-		Args:    exactly("NAME"),
+It may publish and subscribe to everything below its id and a slash, unless it is granted something else (fairlead device grant).
+Devices of platforms are not made here: they register as their platforms have it.
+
+DEVICE is dialect/tenant/id, or the id, which --dialect and --tenant complete.`,
+		Example: "  fairlead device add pump-7\n  echo 'my own password' | fairlead device add mqtt/acme/pump-7 --password -",
+		Args:    exactly("DEVICE"),
 	}, func(s *session, args []string) (err error) {
-		n.ID = args[0]
+		k, err := s.key(args[0], of)
+		if err != nil {
+			return err
+		}
+		n.Dialect, n.Tenant, n.ID = k.Dialect, k.Tenant, k.ID
 		if n.Password, err = s.password(password); err != nil {
 			return err
 		}
@@ -90,8 +97,7 @@ Devices of platforms are not made here: they register as their platforms have it
 		}
 		return s.printLogin(made, made.Login)
 	})
-	cmd.Flags().StringVar(&n.Tenant, "tenant", "dev", "the `tenant` that it belongs to")
-	cmd.Flags().StringVar(&n.Dialect, "dialect", n.Dialect, "the `dialect` that it speaks: mqtt is the only one here")
+	of.addTo(cmd)
 	cmd.Flags().BoolVar(&n.NoPassword, "no-password", false, "it signs in with a token or a certificate only")
 	passwordFlag(cmd, &password)
 	return cmd
@@ -99,13 +105,9 @@ Devices of platforms are not made here: they register as their platforms have it
 
 func devicePasswordCommand() *cobra.Command {
 	var password string
-	cmd := adminCommand(&cobra.Command{
-		Use: "password DEVICE", Short: "Give a plain MQTT device another password, and end its connections", Long: deviceArg, Args: exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	cmd := deviceVerb(&cobra.Command{
+		Use: "password DEVICE", Short: "Give a plain MQTT device another password, and end its connections", Args: exactly("DEVICE"),
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		text, err := s.password(password)
 		if err != nil {
 			return err
@@ -124,17 +126,13 @@ func deviceTokenCommand() *cobra.Command {
 	lifetime := 30 * 24 * time.Hour
 	var revoke string
 	var list bool
-	cmd := adminCommand(&cobra.Command{
+	cmd := deviceVerb(&cobra.Command{
 		Use: "token DEVICE", Short: "Give a plain MQTT device a token to use as its password for a while",
-		Long: "Makes a token and prints it, once. The device uses it in place of its password; a connection that it has opened ends with it.\n\n" + deviceArg,
+		Long: "Makes a token and prints it, once. The device uses it in place of its password; a connection that it has opened ends with it.",
 		Example: "  fairlead device token pump-7 --lifetime 720h\n  fairlead device token pump-7 --list\n" +
 			"  fairlead device token pump-7 --revoke B6XKQ2T7",
 		Args: exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		switch {
 		case list && revoke != "":
 			return usageError{errors.New("--list and --revoke exclude each other")}
@@ -182,19 +180,13 @@ func (s *session) listDeviceTokens(k admin.DeviceKey) error {
 func deviceGrantCommand() *cobra.Command {
 	var publish, subscribe []string
 	var noSamples bool
-	cmd := adminCommand(&cobra.Command{
+	cmd := deviceVerb(&cobra.Command{
 		Use: "grant DEVICE", Short: "Show or say what a plain MQTT device may publish and subscribe to",
 		Long: `Without flags: shows what a plain MQTT device may do. With flags: says it anew; what is left out stays as it is. In a filter
-${device} stands for the device's id and ${tenant} for its tenant. The device's connections end, so that it signs in anew.
-
-` + deviceArg,
+${device} stands for the device's id and ${tenant} for its tenant. The device's connections end, so that it signs in anew.`,
 		Example: "  fairlead device grant pump-7 --subscribe '${device}/#' --subscribe 'plant/alarms/#'\n  fairlead device grant pump-7 --publish ''",
 		Args:    exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		g, err := s.client.Grants(s.ctx, k)
 		if err != nil {
 			return err
@@ -239,16 +231,12 @@ func filters(list []string) []string {
 
 func certIssueCommand() *cobra.Command {
 	var csr, dir string
-	cmd := adminCommand(&cobra.Command{
+	cmd := deviceVerb(&cobra.Command{
 		Use: "issue DEVICE", Short: "Make a certificate for a plain MQTT device",
-		Long:    "Makes a certificate and writes it to DEVICE.pem, and its key to DEVICE.key unless the device has its own (--csr).\n\n" + deviceArg,
+		Long:    "Makes a certificate and writes it to DEVICE.pem, and its key to DEVICE.key unless the device has its own (--csr).",
 		Example: "  fairlead cert issue pump-7\n  fairlead cert issue pump-7 --csr pump-7.csr",
 		Args:    exactly("DEVICE"),
-	}, func(s *session, args []string) error {
-		k, err := s.device(args[0])
-		if err != nil {
-			return err
-		}
+	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		var n admin.NewCertificate
 		if csr != "" {
 			text, err := os.ReadFile(csr)

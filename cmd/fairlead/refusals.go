@@ -71,17 +71,22 @@ func who(r admin.Refusal) string {
 const whySilent = 5
 
 func deviceWhyCommand() *cobra.Command {
-	return adminCommand(&cobra.Command{
+	var of scope
+	cmd := adminCommand(&cobra.Command{
 		Use: "why NAME", Short: "Say why a device cannot connect", Args: exactly("NAME"),
 		Long: `Says what the hub knows of a device that cannot connect: whether it is there, and the last times that it was refused, with
 the exact reason and what to do. NAME is a part of what the device calls itself: its id, client id, user name, or the
-subject of its certificate. The device need not be known to the hub.`,
+subject of its certificate, or dialect/tenant/id. The device need not be known to the hub.`,
 		Example: "  fairlead device why 2TBn-jNESuuHamE2Zo1anA",
 	}, func(s *session, args []string) error {
 		out := why{Devices: []admin.Device{}, Refusals: []admin.Refusal{}, Silent: []admin.Refusal{}}
 		name := args[0]
-		devices := admin.DeviceQuery{Prefix: name, Limit: 10}
-		if k, err := admin.ParseDeviceKey(name); err == nil {
+		devices := admin.DeviceQuery{Tenant: of.tenant, Dialect: of.dialect, Prefix: name, Limit: 10}
+		if _, err := admin.ParseDeviceKey(name); err == nil {
+			k, err := s.key(name, of)
+			if err != nil {
+				return err
+			}
 			name = k.ID
 			devices = admin.DeviceQuery{Tenant: k.Tenant, Dialect: k.Dialect, Prefix: k.ID, Limit: 10}
 		}
@@ -109,6 +114,8 @@ subject of its certificate. The device need not be known to the hub.`,
 		}
 		return s.show(out, func(t *table) { out.print(t, args[0]) })
 	})
+	of.addTo(cmd)
+	return cmd
 }
 
 // why is what `fairlead device why --json` prints.

@@ -82,7 +82,7 @@ when the connection to the hub is lost. With --json each event is one line.`,
 		Example: "  fairlead events --follow --kind device.connected,device.disconnected\n  fairlead events --device astarte/dev/2TBn-jNESuuHamE2Zo1anA --json",
 	}, func(s *session, _ []string) error {
 		if device != "" {
-			k, err := s.device(device)
+			k, err := s.device(device, scope{tenant: q.Tenant})
 			if err != nil {
 				return err
 			}
