@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", RequireExplicitExec: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"device": cmdDevice, "device-closed": cmdDeviceClosed, "capture": cmdCapture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"device": cmdDevice, "device-closed": cmdDeviceClosed, "capture": cmdCapture, "until": cmdUntil},
 	})
 }
 
@@ -30,6 +30,21 @@ func cmdCapture(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s does not match %s", args[1], args[2])
 	}
 	ts.Setenv(args[0], m[1])
+}
+
+// cmdUntil is the command "until REGEXP PROGRAM ARGS...": it runs the program until it prints what matches. The hub notes the end
+// of a connection after the client has gone, so there is nothing else to wait on.
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v: nothing matches %s: %v", args[1:], args[0], err)
+		}
+	}
 }
 
 func TestPrintable(t *testing.T) {
