@@ -337,6 +337,46 @@ func TestWill(t *testing.T) {
 	}
 }
 
+// What a client sent before another connection took its session over counts, QoS 0 included; a client that goes on
+// sending does not keep the session.
+func TestTakeoverLosesNothing(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		h := startHub(t, t.TempDir(), Config{})
+		h.plain.sink = true
+		watcher, _ := h.connect("watcher", true)
+		watcher.Subscribe("a", 0)
+		for range 5 {
+			a, _ := h.connect("pump", clean)
+			var b []byte
+			for range 200 {
+				b = (&mqtt.Publish{Topic: []byte("a"), Payload: bytes.Repeat([]byte("x"), 100)}).Append(b, mqtt.V311)
+			}
+			a.SendBytes(b)
+			next, _ := h.connect("pump", clean)
+			next.Publish("a", 0, []byte("last"))
+			for n := 0; ; n++ {
+				if m := watcher.ReceivePublish(); string(m.Payload) == "last" {
+					if n != 200 {
+						t.Errorf("clean %v: %d messages came before the new connection's, want 200", clean, n)
+					}
+					break
+				}
+			}
+			next.Disconnect()
+		}
+		a, _ := h.connect("pump", clean)
+		go func() {
+			b := (&mqtt.Publish{Topic: []byte("b")}).Append(nil, mqtt.V311)
+			for {
+				if _, err := a.Conn().Write(b); err != nil {
+					return
+				}
+			}
+		}()
+		h.connect("pump", clean)
+	}
+}
+
 type sender struct{ c net.Conn }
 
 func TestRefusals(t *testing.T) {

@@ -54,6 +54,7 @@ type conn struct {
 	forward     []incoming      // with the batch: for subscribers
 	progress    progress        // with the batch
 	stored      bool            // the session outlives the connection
+	lingers     bool            // taken over, and reading what was sent before
 
 	out  *outgoing // has its own lock
 	seen watched   // anybody may read it

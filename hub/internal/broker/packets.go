@@ -15,6 +15,11 @@ const (
 	patience         = 5 * time.Second
 	patienceStopping = time.Second
 
+	// patienceTakenOver is how long a connection whose session is taken over may go on with what its client had sent
+	// before: QoS 0 messages would be lost. It ends sooner, when nothing has come for as long as lull.
+	patienceTakenOver = 100 * time.Millisecond
+	lull              = 5 * time.Millisecond
+
 	// maxInbound bounds the QoS 2 messages that a client leaves unreleased.
 	maxInbound = 4096
 )
@@ -82,7 +87,8 @@ func (c *conn) ready() bool {
 // arm sets the deadline for the next packet. The error says that the time for it is over.
 func (c *conn) arm() error {
 	now := time.Now()
-	if c.packets > 0 {
+	came := c.packets > 0
+	if came {
 		c.packets, c.heard = 0, now
 		c.seen.heard.Store(now.UnixMicro())
 	}
@@ -97,13 +103,19 @@ func (c *conn) arm() error {
 			until = t
 		}
 	}
-	if c.leaving != nil {
+	switch c.leaving {
+	case nil:
+	case takenOver:
+		earliest(c.since.Add(patienceTakenOver))
+		if c.lingers && !came || !now.Before(until) {
+			return c.leaving
+		}
+		c.lingers = true
+		earliest(now.Add(lull))
+	default:
 		limit := patience
-		switch c.leaving {
-		case stopping:
+		if c.leaving == stopping {
 			limit = patienceStopping
-		case takenOver:
-			limit = 0
 		}
 		earliest(c.since.Add(limit))
 		if c.complete() || !now.Before(until) {
