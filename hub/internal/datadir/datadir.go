@@ -20,6 +20,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/fairlead-iot/fairlead"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
 const (
@@ -32,8 +35,8 @@ const (
 
 // A Dir is a data folder in use by this process.
 type Dir struct {
-	path string // absolute
-	lock *os.File
+	path   string // absolute
+	unlock func() error
 }
 
 // Open takes the folder into use, and creates it if it does not exist. What an earlier process that was killed said
@@ -43,15 +46,15 @@ func Open(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open data folder: %w", err)
 	}
-	if err := os.MkdirAll(abs, 0o700); err != nil {
+	if err := durable.MakeDir(abs); err != nil {
 		return nil, fmt.Errorf("open data folder: %w", err)
 	}
 	if err := restored(abs); err != nil {
 		return nil, err
 	}
 	d := &Dir{path: abs}
-	if d.lock, err = acquire(filepath.Join(abs, lockFile)); err != nil {
-		if errors.Is(err, errLocked) {
+	if d.unlock, err = durable.Lock(filepath.Join(abs, lockFile)); err != nil {
+		if errors.Is(err, fairlead.ErrInUse) {
 			return nil, &InUseError{Path: path, PID: lockHolder(abs)}
 		}
 		return nil, fmt.Errorf("open data folder: %w", err)
@@ -87,7 +90,7 @@ func lockHolder(path string) string {
 }
 
 // Close lets another process use the folder.
-func (d *Dir) Close() error { return d.lock.Close() }
+func (d *Dir) Close() error { return d.unlock() }
 
 // CA returns the folder of the certificate authority.
 func (d *Dir) CA() string { return filepath.Join(d.path, "ca") }
@@ -101,7 +104,7 @@ func (d *Dir) Path() string { return d.path }
 // Development returns the folder for a dialect's development credentials, and creates it if it does not exist.
 func (d *Dir) Development(dialect string) (string, error) {
 	dir := filepath.Join(d.path, "development", dialect)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return "", fmt.Errorf("development credentials: %w", err)
 	}
 	return dir, nil
@@ -116,7 +119,7 @@ func (d *Dir) AdminToken() (string, error) {
 	token, err := Token(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		token = rand.Text()
-		err = d.write(tokenFile, []byte(token+"\n"))
+		err = durable.WriteFile(d.TokenPath(), []byte(token+"\n"), 0o600)
 	}
 	if err != nil {
 		return "", fmt.Errorf("admin token: %w", err)
@@ -142,7 +145,7 @@ func Token(path string) (string, error) {
 func (d *Dir) WriteState(v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err == nil {
-		err = d.write(stateFile, append(text, '\n'))
+		err = durable.WriteFile(filepath.Join(d.path, stateFile), append(text, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("state of the hub: %w", err)
@@ -170,27 +173,4 @@ func ReadState(path string, v any) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
-}
-
-// write puts a whole file into place, so that readers see the old content or the new, and so does the next start
-// after a power cut.
-func (d *Dir) write(name string, data []byte) error {
-	f, err := os.CreateTemp(d.path, name+".*.tmp") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(d.path, name))
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

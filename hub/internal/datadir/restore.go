@@ -7,13 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
 // Restore fills the folder at path, which must be empty or not there, and returns when everything in it would survive a
 // power cut. fill gets what creates files in it; when it fails the folder is empty again. A process that is killed
 // meanwhile leaves a folder that [Open] and [Prepared] refuse with a [*RestoreError].
 func Restore(path string, fill func(create func(name string) (io.WriteCloser, error)) error) (err error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := durable.MakeDir(path); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if err := restored(path); err != nil {
@@ -34,7 +36,7 @@ func Restore(path string, fill func(create func(name string) (io.WriteCloser, er
 	// The mark is on disk before anything else is.
 	mark, err := create(root, restoreFile)
 	if err == nil {
-		err = errors.Join(mark.Close(), syncDir(path), syncDir(filepath.Dir(path)))
+		err = errors.Join(mark.Close(), durable.SyncDir(path), durable.SyncDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -46,7 +48,7 @@ func Restore(path string, fill func(create func(name string) (io.WriteCloser, er
 	if err != nil {
 		return fmt.Errorf("restore: %w", errors.Join(err, empty(path)))
 	}
-	if err := errors.Join(root.Remove(restoreFile), syncDir(path)); err != nil {
+	if err := errors.Join(root.Remove(restoreFile), durable.SyncDir(path)); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	return nil
@@ -77,7 +79,7 @@ func syncAll(path string) error {
 		if err != nil || !e.IsDir() {
 			return err
 		}
-		return syncDir(name)
+		return durable.SyncDir(name)
 	})
 }
 
