@@ -54,9 +54,9 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/datadir", ". internal/durable", "what lies where in the data folder, whoever uses it"},
 	{"hub/internal/store", "hub/internal/core", "the interface of storage drivers, in the core's words"},
 	{"hub/internal/store/storetest", "hub/internal/core hub/internal/store", "the suite must hold for every driver, so it knows none"},
-	{"hub/internal/store/*", "hub/internal/core hub/internal/store", "a driver knows what to keep, not why"},
+	{"hub/internal/store/*", ". hub/internal/core hub/internal/store internal/durable", "a driver knows what to keep, not why"},
 	{"hub/internal/commit", "hub/internal/core hub/internal/store", "the committer commits whatever it is handed, into whatever driver"},
-	{"hub/internal/ca", "hub/internal/core", "whose certificate it is and whether it is valid now; the rest is the registry's"},
+	{"hub/internal/ca", "hub/internal/core internal/durable", "whose certificate it is and whether it is valid now; the rest is the registry's"},
 	{"hub/internal/registry", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{
 		"hub/internal/credential", services + " hub/internal/registry hub/internal/ca internal/topic",

@@ -13,6 +13,7 @@ import (
 	"runtime"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
 // The files of the folder, see the package comment.
@@ -22,11 +23,10 @@ const (
 	nextCert, nextKey                   = "issuing.next.pem", "issuing.next.key"
 	serverCert, serverKey               = "server.pem", "server.key"
 	modeKey, modeCert       fs.FileMode = 0o600, 0o644
-	modeDir                 fs.FileMode = 0o700
 	maxFileBytes                        = 64 << 10
 )
 
-// posix tells whether file modes mean something and folders can be synced.
+// posix tells whether file modes mean something.
 const posix = runtime.GOOS != "windows" && runtime.GOOS != "plan9"
 
 // folder is the folder of the files.
@@ -38,10 +38,7 @@ func (d folder) path(name string) string { return filepath.Join(string(d), name)
 func (d folder) make() error {
 	fi, err := os.Stat(string(d))
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(string(d), modeDir); err != nil {
-			return storageError(err)
-		}
-		return folder(filepath.Dir(string(d))).sync()
+		return storageError(durable.MakeDir(string(d)))
 	}
 	if err != nil {
 		return storageError(err)
@@ -53,18 +50,6 @@ func (d folder) make() error {
 		return fmt.Errorf("%s has mode %04o: anybody may replace its files; use chmod 700", d, fi.Mode().Perm())
 	}
 	return nil
-}
-
-func (d folder) sync() error {
-	if !posix {
-		return nil
-	}
-	f, err := os.Open(string(d))
-	if err != nil {
-		return storageError(err)
-	}
-	defer f.Close()
-	return storageError(f.Sync())
 }
 
 func (d folder) exists(name string) (bool, error) {
@@ -89,7 +74,9 @@ func (d folder) read(name string, secret bool) ([]byte, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", f.Name())
 	}
-	if secret && posix && fi.Mode()&0o077 != 0 {
+	if private, err := durable.Private(f); err != nil {
+		return nil, err
+	} else if secret && !private {
 		return nil, fmt.Errorf("%s has mode %04o: others may read this private key; use chmod 600, or a new key if they did",
 			f.Name(), fi.Mode().Perm())
 	}
@@ -100,47 +87,17 @@ func (d folder) read(name string, secret bool) ([]byte, error) {
 	return b, err
 }
 
-// write puts a whole, synced file in place, in one step. It replaces what is there.
+// write puts a whole, synced file in place, in one step. It replaces what is there. A key is never open to others, not even for a
+// moment.
 func (d folder) write(name string, content []byte, mode fs.FileMode) error {
-	tmp := d.path(name + ".tmp")
-	// What a crash has left may have another mode, or be a link to somewhere.
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return storageError(err)
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, modeKey)
-	if err != nil {
-		return storageError(err)
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(mode) // whatever the umask; a key is never open to others, not even for a moment
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		return d.rename(name+".tmp", name)
-	}
-	os.Remove(tmp)
-	return storageError(err)
+	return storageError(durable.WriteFile(d.path(name), content, mode))
 }
 
 func (d folder) rename(from, to string) error {
-	if err := os.Rename(d.path(from), d.path(to)); err != nil {
-		return storageError(err)
-	}
-	return d.sync()
+	return storageError(durable.Rename(d.path(from), d.path(to)))
 }
 
-func (d folder) remove(name string) error {
-	if err := os.Remove(d.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return storageError(err)
-	}
-	return d.sync()
-}
+func (d folder) remove(name string) error { return storageError(durable.Remove(d.path(name))) }
 
 func (d folder) writeCertificate(name string, certs ...*x509.Certificate) error {
 	var b []byte

@@ -67,7 +67,7 @@ func TestOpenEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]fs.FileMode{
-		".": modeDir | fs.ModeDir, rootCert: modeCert, rootKey: modeKey, issuingCert: modeCert, issuingKey: modeKey,
+		".": 0o700 | fs.ModeDir, rootCert: modeCert, rootKey: modeKey, issuingCert: modeCert, issuingKey: modeKey,
 		serverCert: modeCert, serverKey: modeKey,
 	} {
 		if got := must(os.Stat(filepath.Join(dir, name))).Mode(); got != want {
