@@ -1,17 +1,23 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
+	"github.com/fairlead-iot/fairlead"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
-// locked is the error for a folder that another process has open; pid may be "".
-func locked(path, pid string) error {
-	if pid != "" {
-		pid = " (process " + pid + ")"
+// lock takes the lock of a folder, which the system gives back when the process ends, however it ends.
+func lock(path string) (unlock func() error, err error) {
+	unlock, err = durable.Lock(path)
+	switch {
+	case errors.Is(err, fairlead.ErrInUse):
+		return nil, fmt.Errorf("%w: %v; stop that one or choose another folder than %s", core.ErrConflict, err, filepath.Dir(path))
+	case err != nil:
+		return nil, fmt.Errorf("sqlite: %w: %w", core.ErrStorage, err)
 	}
-	return fmt.Errorf("%w: %s is held by another fairlead%s; stop that one or choose another folder than %s",
-		core.ErrConflict, path, pid, filepath.Dir(path))
+	return unlock, nil
 }

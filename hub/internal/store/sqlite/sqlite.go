@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
 // The files of a database, within its folder.
@@ -71,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.WALBytes == 0 {
 		cfg.WALBytes = 16 << 20
 	}
-	if err := makeDir(cfg.Dir); err != nil {
+	if err := durable.MakeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("sqlite: %w: %w", core.ErrStorage, err)
 	}
 	s := &Store{cfg: cfg, path: filepath.Join(cfg.Dir, dbFile)}
@@ -104,17 +105,6 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s.pool = newPool(s.path, cfg.Readers)
 	s.wal.start(s)
 	return s, nil
-}
-
-// makeDir makes the folder and sees to it that it survives a power cut.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(filepath.Clean(dir)))
 }
 
 // prepareFile refuses a file that is no database and makes an empty one where there is none, because SQLite would make
