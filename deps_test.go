@@ -72,12 +72,12 @@ var layers = []struct{ pkg, may, why string }{
 	{
 		"hub/internal/dialect/astarte",
 		services + " hub/internal/dialect hub/internal/ca hub/internal/registry hub/internal/document hub/internal/telemetry" +
-			" internal/topic internal/wire/astartewire",
+			" internal/durable internal/topic internal/wire/astartewire",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{
 		"hub/internal/dialect/mqtt",
-		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/access internal/topic internal/mqtt",
+		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/access internal/durable internal/topic internal/mqtt",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{
@@ -95,7 +95,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin identity internal/memnet internal/wire/astartewire", "users import it into their tests; it does what operators do, and no SDK may"},
 	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
-	{"cmd/fairlead", "hub hub/admin cmd/fairlead/internal/config", "the program is a small shell around the library, so that others can be one too"},
+	{"cmd/fairlead", "hub hub/admin internal/durable cmd/fairlead/internal/config", "the program is a small shell around the library, so that others can be one too"},
 }
 
 // services may read storage and take part in transactions.

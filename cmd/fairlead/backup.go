@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-iot/fairlead/hub"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
 func backupCommand() *cobra.Command {
@@ -70,7 +71,7 @@ func makeBackup(cmd *cobra.Command, f adminFlags, name string) (err error) {
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(part, name)
+		err = durable.Rename(part, name)
 	}
 	if err != nil {
 		return err

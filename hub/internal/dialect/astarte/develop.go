@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 )
 
@@ -124,8 +125,7 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// newKeyFile makes a key and puts it into a file: whole, synced and only then under its name, so that a crash leaves
-// either no file or a good one.
+// newKeyFile makes a key and puts it into a file.
 func newKeyFile(path string) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -136,17 +136,5 @@ func newKeyFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, os.Remove(f.Name()))
-	}
-	return text, nil
+	return text, durable.WriteFile(path, text, 0o600)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/internal/durable"
 )
 
 const (
@@ -58,8 +59,7 @@ func (d *Dialect) Develop(ctx context.Context, e dialect.Development) (map[strin
 	}, nil
 }
 
-// readPassword returns the password in a file, which it makes if there is none: whole, synced and only then under its
-// name, so that a crash leaves either no file or a good one.
+// readPassword returns the password in a file, which it makes if there is none.
 func readPassword(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err == nil {
@@ -73,17 +73,5 @@ func readPassword(path string) (string, error) {
 		return "", err
 	}
 	password, _ := credential.NewPassword()
-	f, err := os.CreateTemp(filepath.Dir(path), passwordFile+".*") // mode 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteString(password + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return password, nil
+	return password, durable.WriteFile(path, []byte(password+"\n"), 0o600)
 }
