@@ -130,6 +130,9 @@ func (c *campaign) run(ctx context.Context) error {
 	c.sum.Acked = c.count()
 	took, err := c.verify(ctx, true)
 	c.Logf("acknowledged were %d, verified in %v", c.sum.Acked, took)
+	for _, p := range c.fleet.pumps {
+		c.Logf("%s: its session was there %d times and had expired %d times, as it had to", p.guest.name, p.guest.present, p.guest.gone)
+	}
 	return err
 }
 

@@ -37,6 +37,7 @@ type pump struct {
 	group     *group
 	mortals   []*mortal
 	sleeper   *sleeper
+	guest     *guest
 	tails     map[string]*tail // of its samples, by topic
 }
 
@@ -121,6 +122,8 @@ func (f *fleet) furnish(p *pump, v mqtt.Version) {
 		add("mortal0", mqtt.V311, true, 1), add("mortal1", mqtt.V311, false, 2), add("mortal2", mqtt.V5, false, 1), add("mortal3", mqtt.V5, true, 2),
 	}
 	p.sleeper = &sleeper{mortal: *add("sleeper", mqtt.V5, false, 2)}
+	p.guest = &guest{addr: f.addr, config: f.config, name: p.id + " guest", login: p.login(mqtt.V5, "guest")}
+	p.guest.login.SessionExpiry = uint32(guestExpiry / time.Second)
 }
 
 // login is a CONNECT of a client of the device.
@@ -205,6 +208,9 @@ func (f *fleet) begin(start func(func(context.Context, *life, *rand.Rand)), rng 
 			start(m.live)
 		}
 		start(p.sleeper.live)
+		if rng.IntN(2) == 0 { // else it stays away, so that its time may be over
+			start(p.guest.live)
+		}
 	}
 }
 
@@ -217,6 +223,7 @@ func (f *fleet) verify(ctx context.Context, c *campaign, all bool) error {
 	var wg sync.WaitGroup
 	for _, p := range f.pumps {
 		wg.Go(func() { p.sleeper.comeBack(ctx, lf) })
+		p.guest.restarted()
 	}
 	wg.Wait()
 	var publishers, present []*plain

@@ -91,11 +91,9 @@ func (p *pump) check(present []*plain) (list []Violation) {
 	}
 	if t := p.sleeper.pending; t != nil {
 		for _, s := range p.subs {
-			s.mu.Lock()
-			if _, came := s.at[t.Value]; came {
+			if s.has(t.Value) {
 				p.sleeper.published(t.Value)
 			}
-			s.mu.Unlock()
 		}
 	}
 	return list
@@ -191,14 +189,33 @@ func (f *fleet) checkSamples(ctx context.Context, c *campaign, p *pump, whole bo
 		if err != nil {
 			return err
 		}
-		if !whole && len(values) < m.wills.due() {
-			// One that is due later, or is just being published: the subscribers look at the time.
-			continue
-		}
-		at := &Wills{Where: m.topic + " (samples)", list: m.wills.list}
-		c.add(at.Check(values, nil))
+		c.add(p.stored(m, whole).Check(values, nil))
 	}
 	return nil
+}
+
+// stored returns the wills of a client as they have to be among the samples: those that a subscriber has got, or with whole
+// set all that are due. Others may come later, or be just on their way.
+func (p *pump) stored(m *mortal, whole bool) *Wills {
+	m.wills.mu.Lock()
+	defer m.wills.mu.Unlock()
+	out := &Wills{Where: m.topic + " (samples)"}
+	for _, t := range m.wills.list {
+		one := *t
+		if one.Fate == Due && !whole && !slices.ContainsFunc(p.subs, func(s *plain) bool { return s.has(t.Value) }) {
+			one.Fate = Open
+		}
+		out.list = append(out.list, &one)
+	}
+	return out
+}
+
+// has tells whether a value has come.
+func (c *plain) has(value string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.at[value]
+	return ok
 }
 
 // checkSessions looks for the sessions and their subscriptions in the API.
