@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -123,8 +124,8 @@ var nowhere = map[string]string{
 }
 
 // libraries says which package imports a third-party library, so that replacing it is one package's work. Two names
-// mean one importer on each side, hub and device, where they share nothing else: docs/decisions/0011-outbox.md. What only Windows builds import
-// is not seen here: golang.org/x/sys in internal/durable.
+// mean one importer on each side, hub and device, where they share nothing else: docs/decisions/0011-outbox.md; and of
+// golang.org/x/sys, one on each system.
 var libraries = map[string]string{
 	"github.com/coreos/go-systemd/v22":    "hub/internal/listen",
 	"github.com/golang-jwt/jwt/v5":        "hub/internal/dialect/astarte",
@@ -132,7 +133,7 @@ var libraries = map[string]string{
 	"github.com/prometheus/client_golang": "hub/internal/metrics",
 	"github.com/spf13/cobra":              "cmd/fairlead",
 	"golang.org/x/crypto":                 "hub/internal/credential",
-	"golang.org/x/sys":                    "hub/internal/listen",
+	"golang.org/x/sys":                    "hub/internal/listen internal/durable",
 	"github.com/spf13/pflag":              "cmd/fairlead",
 	"go.opentelemetry.io/otel":            "hub/internal/trace",
 	"go.opentelemetry.io/otel/sdk":        "hub/internal/trace",
@@ -149,10 +150,19 @@ type pkg struct {
 	Module     *struct{ Path string }
 }
 
-// TestImports checks the rules with one call of the go command.
+// TestImports checks the rules with one call of the go command for each system, as what is imported depends on it.
 func TestImports(t *testing.T) {
-	all := list(t)
 	unused := maps.Clone(libraries)
+	for _, system := range []string{"linux", "windows", "darwin", "freebsd"} {
+		t.Run(system, func(t *testing.T) { checkImports(t, list(t, system), unused) })
+	}
+	for lib, owner := range unused {
+		t.Errorf("%s does not import %s any more: remove its row in libraries", owner, lib)
+	}
+}
+
+// checkImports checks one system's packages, and takes off unused which library each of them imports.
+func checkImports(t *testing.T, all map[string]*pkg, unused map[string]string) {
 	for _, p := range all {
 		name, ours := within(p.ImportPath)
 		if !ours {
@@ -196,14 +206,11 @@ func TestImports(t *testing.T) {
 			}
 		}
 	}
-	for lib, owner := range unused {
-		t.Errorf("%s does not import %s any more: remove its row in libraries", owner, lib)
-	}
 }
 
 // TestChain keeps the module flat: a long chain of imports is a program that nobody can see the whole of.
 func TestChain(t *testing.T) {
-	all := list(t)
+	all := list(t, runtime.GOOS)
 	depth := map[string]int{}
 	var measure func(string) int
 	measure = func(name string) int {
@@ -228,11 +235,12 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// list returns all packages of the module and what they import, by import path.
-func list(t *testing.T) map[string]*pkg {
+// list returns all packages of the module and what they import on a system, by import path.
+func list(t *testing.T, system string) map[string]*pkg {
 	t.Helper()
 	touch(t)
 	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps,Module", "./...")
+	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
