@@ -22,7 +22,7 @@ import (
 //	map                 uvarint count, that many pairs of key (uvarint length, UTF-8) and value
 //
 // The encoding is built with the Append functions, which allocate only when the buffer must grow, and is read
-// with [Value.Decode] or a [Reader]. A nil Value means "absent".
+// with [Value.Decode]. A nil Value means "absent".
 type Value []byte
 
 // The kinds of a Value.
@@ -156,7 +156,7 @@ func (v Value) Kind() byte {
 // Decode returns the value as nil, bool, int64, float64, time.Time (UTC), string, []byte, []any or map[string]any.
 // The result shares no memory with v. A malformed value, or bytes after it, is an error.
 func (v Value) Decode() (any, error) {
-	r := Reader{b: v}
+	r := reader{b: v}
 	x, err := r.value(0)
 	if err == nil && len(r.b) != 0 {
 		err = errValue
@@ -164,19 +164,10 @@ func (v Value) Decode() (any, error) {
 	return x, err
 }
 
-// Reader reads encoded values one after another; see [Value] for the form.
-type Reader struct{ b []byte }
+// reader takes encoded values apart; see [Value] for the form.
+type reader struct{ b []byte }
 
-// NewReader returns a Reader of b.
-func NewReader(b []byte) *Reader { return &Reader{b: b} }
-
-// Len returns the number of unread bytes.
-func (r *Reader) Len() int { return len(r.b) }
-
-// Next decodes one value.
-func (r *Reader) Next() (any, error) { return r.value(0) }
-
-func (r *Reader) value(depth int) (any, error) {
+func (r *reader) value(depth int) (any, error) {
 	if len(r.b) == 0 || depth > maxDepth {
 		return nil, errValue
 	}
@@ -220,7 +211,7 @@ func (r *Reader) value(depth int) (any, error) {
 	return nil, errValue
 }
 
-func (r *Reader) array(depth int) (any, error) {
+func (r *reader) array(depth int) (any, error) {
 	n, err := r.count(1)
 	if err != nil {
 		return nil, err
@@ -234,7 +225,7 @@ func (r *Reader) array(depth int) (any, error) {
 	return a, nil
 }
 
-func (r *Reader) mapping(depth int) (any, error) {
+func (r *reader) mapping(depth int) (any, error) {
 	n, err := r.count(2)
 	if err != nil {
 		return nil, err
@@ -253,7 +244,7 @@ func (r *Reader) mapping(depth int) (any, error) {
 }
 
 // count reads a number of elements of at least size bytes each; more than can follow is malformed.
-func (r *Reader) count(size int) (int, error) {
+func (r *reader) count(size int) (int, error) {
 	n, w := binary.Uvarint(r.b)
 	if w <= 0 || n > uint64((len(r.b)-w)/size) {
 		return 0, errValue
@@ -262,7 +253,7 @@ func (r *Reader) count(size int) (int, error) {
 	return int(n), nil
 }
 
-func (r *Reader) chunk() ([]byte, error) {
+func (r *reader) chunk() ([]byte, error) {
 	n, err := r.count(1)
 	if err != nil {
 		return nil, err
@@ -272,7 +263,7 @@ func (r *Reader) chunk() ([]byte, error) {
 	return p, nil
 }
 
-func (r *Reader) text() ([]byte, error) {
+func (r *reader) text() ([]byte, error) {
 	p, err := r.chunk()
 	if err == nil && !utf8.Valid(p) {
 		err = errValue
