@@ -51,7 +51,7 @@ var layers = []struct{ pkg, may, why string }{
 
 	{"hub/admin", "", "programs that watch a hub must not link it"},
 	{"hub/internal/core", "", "words of the domain: whatever they import, everything imports"},
-	{"hub/internal/listen", "internal/websocket", "sockets, whoever uses them"},
+	{"hub/internal/listen", "hub/internal/core internal/websocket", "sockets, whoever uses them"},
 	{"hub/internal/datadir", ". internal/durable", "what lies where in the data folder, whoever uses it"},
 	{"hub/internal/store", "hub/internal/core", "the interface of storage drivers, in the core's words"},
 	{"hub/internal/store/storetest", "hub/internal/core hub/internal/store", "the suite must hold for every driver, so it knows none"},

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
 // What an address may do wrong: so much at once, and then again one after each pause.
@@ -21,11 +23,11 @@ type Limiter struct{ limits Limits[netip.Prefix] }
 
 // Wait returns how long an address has to wait before it may try again; 0: not at all.
 func (l *Limiter) Wait(addr netip.Addr, now time.Time) time.Duration {
-	return l.limits.Wait(Network(addr), now)
+	return l.limits.Wait(core.Network(addr), now)
 }
 
 // Fail notes a failed sign-in.
-func (l *Limiter) Fail(addr netip.Addr, now time.Time) { l.limits.Fail(Network(addr), now) }
+func (l *Limiter) Fail(addr netip.Addr, now time.Time) { l.limits.Fail(core.Network(addr), now) }
 
 // Limits counts failures by what they are counted for. The zero Limits is ready. Its methods may be called concurrently.
 type Limits[K comparable] struct {
@@ -76,7 +78,10 @@ func (l *Limits[K]) Fail(k K, now time.Time) {
 		until = now
 	}
 	// A limit for those that tried at the same moment: nobody waits for longer than after a burst.
-	l.m[k] = minTime(until.Add(pause), now.Add(time.Duration(burst)*pause))
+	l.m[k] = until.Add(pause)
+	if most := now.Add(time.Duration(burst) * pause); l.m[k].After(most) {
+		l.m[k] = most
+	}
 }
 
 // forget makes room: of those that are forgiven, or else of the one that has done the least. Who comes from very many
@@ -94,22 +99,4 @@ func (l *Limits[K]) forget(now time.Time) {
 	if len(l.m) >= maxAddresses {
 		delete(l.m, least)
 	}
-}
-
-func minTime(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-// Network returns what is counted together: an address, in IPv6 a network of 64 bits; the zero prefix for no address.
-func Network(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	p, _ := addr.Prefix(bits) // of no address: an error, and the zero prefix
-	return p
 }

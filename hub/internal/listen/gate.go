@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
-// A Gate bounds how many connections there are of a kind, in all and from one block of addresses: an IPv4 address, or
-// the /64 of an IPv6 address, which is what one customer of a provider has at least. Calls may be concurrent.
+// A Gate bounds how many connections there are of a kind, in all and from one block of addresses, see
+// [core.Network]. Calls may be concurrent.
 type Gate struct {
 	most  int // in all
 	share int // of one block; 0: as many as are free
@@ -29,7 +31,7 @@ func NewGate(most, share int) *Gate {
 // Enter takes a place for a connection, and reports whether there was one. Who got it must [Gate.Leave] once. Addresses
 // that are none count in all only.
 func (g *Gate) Enter(a netip.Addr) bool {
-	block := blockOf(a)
+	block := core.Network(a)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open >= g.most {
@@ -50,7 +52,7 @@ func (g *Gate) Enter(a netip.Addr) bool {
 
 // Leave gives a place back.
 func (g *Gate) Leave(a netip.Addr) {
-	block := blockOf(a)
+	block := core.Network(a)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open--
@@ -76,17 +78,3 @@ func (g *Gate) Full() int64 { return g.full.Load() }
 
 // Crowded counts those who were refused because of others from their block of addresses.
 func (g *Gate) Crowded() int64 { return g.crowded.Load() }
-
-// blockOf returns what an address shares its limits with.
-func blockOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}

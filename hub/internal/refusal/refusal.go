@@ -167,18 +167,12 @@ func cut(s string) string {
 	return strings.Clone(strings.ToValidUTF8(s[:min(len(s), maxText)], "�"))
 }
 
-// share says who has caused an entry: the device that has proven to be one, else the address, in IPv6 the /64 that one
-// subscriber of a provider has at least.
+// share says who has caused an entry: the device that has proven to be one, else the address.
 func share(e *Entry) string {
 	if e.Proven {
 		return e.Device.Dialect + "/" + string(e.Device.ID)
 	}
-	if e.Addr.Is6() {
-		if p, err := e.Addr.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return e.Addr.String()
+	return core.Network(e.Addr).String()
 }
 
 func (l *Log) has(t core.TenantID) bool {

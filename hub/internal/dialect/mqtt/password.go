@@ -79,7 +79,7 @@ func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (proof, error
 	if !ok {
 		k = core.DeviceKey{}
 	}
-	g := guess{k, access.Network(c.Remote.Addr())}
+	g := guess{k, core.Network(c.Remote.Addr())}
 	p, err := d.open(ctx, k, g, c.Password, now)
 	if errors.Is(err, core.ErrUnauthenticated) {
 		// The same for devices that are not there: the answer must not tell which are.
