@@ -49,6 +49,11 @@ var layers = []struct{ pkg, may, why string }{
 		"a platform's SDK stands on the engine, and knows neither another platform's nor the hub",
 	},
 
+	{
+		"internal/engine", ". identity outbox internal/mqtt internal/mqtt/mqttclient internal/topic",
+		"it stays connected and empties the outbox, on whatever platform",
+	},
+
 	{"hub/admin", "", "programs that watch a hub must not link it"},
 	{"hub/internal/core", "", "words of the domain: whatever they import, everything imports"},
 	{"hub/internal/listen", "hub/internal/core internal/websocket", "sockets, whoever uses them"},

@@ -221,13 +221,16 @@ func (s *Session) unbind(c *conn, why error) {
 	asked := s.asks.takeAll()
 	s.mu.Unlock()
 	for _, d := range pending {
-		d.done(d.tag, why)
+		d.done(d.tag, lost(why))
 	}
 	for _, a := range asked {
 		a.answer <- answer{err: fmt.Errorf("%w: the connection ended", ErrNotConnected)}
 	}
 	s.wakeSenders()
 }
+
+// lost is what a message with QoS 0 ends with that was not written. The cause is a detail: it is not about this message.
+func lost(why error) error { return fmt.Errorf("%w any more: %v", ErrNotConnected, why) }
 
 // Close gives up what is in flight, with an error that wraps fairlead.ErrClosed. It must not be called while Run runs; afterwards
 // the session is of no use.

@@ -35,13 +35,13 @@ func (c *conn) write() {
 		gone, why := last && c.goodbye == nil, c.ended
 		c.s.mu.Unlock()
 		if gone {
-			c.report(done, why)
+			c.report(done, lost(why))
 			_ = c.nc.Close() // ends the reader
 			return
 		}
 		if len(b) > 0 {
 			if err := c.flush(b, last); err != nil {
-				c.report(done, err)
+				c.report(done, lost(err))
 				return
 			}
 			k.wrote = time.Now()
