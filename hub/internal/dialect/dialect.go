@@ -21,9 +21,9 @@ type Dialect interface {
 	Name() string // as in the admin API and the logs: "astarte"
 
 	// SignIn decides whose connection this is and what it may do. It returns [ErrNotMine], or a refusal (best a
-	// *core.SignInError) of kind
-	// core.ErrDenied, ErrUnauthenticated, ErrInvalid, ErrStorage... which the broker turns into CONNACK. It may read
-	// storage; it must not change anything, since nothing is certain before Link.Connected.
+	// *core.SignInError) of kind core.ErrDenied, ErrUnauthenticated, ErrInvalid, ErrStorage... which the broker turns into
+	// CONNACK. It may read storage. Nothing is certain before Link.Connected, so it changes nothing, but for one thing: it
+	// may make, in a transaction of its own, a device that is let in and is not there yet, because a session needs its number.
 	SignIn(ctx context.Context, c core.Claim) (core.Grant, Link, error)
 
 	// Notify turns an event into messages for the dialect's devices. It is called for events of its devices only,
