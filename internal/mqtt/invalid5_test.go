@@ -66,7 +66,7 @@ var invalid5 = []struct {
 	{"[MQTT-3.1.3-11] will topic", `10 ["MQTT" 05 04 0000 [] "" [] 0001 ff ""]`, 0x81},
 	{"[MQTT-3.1.3-12] user name", `10 ["MQTT" 05 80 0000 [] "" 0001 ff]`, 0x81},
 	{"[MQTT-4.7.3-1] empty will topic", `10 ["MQTT" 05 04 0000 [] "" [] "" ""]`, 0x90},
-	{"[MQTT-4.7.1-1] will topic with a wildcard", `10 ["MQTT" 05 04 0000 [] "" [] "a/#" ""]`, 0x90},
+	{"[MQTT-4.7.0-1] will topic with a wildcard", `10 ["MQTT" 05 04 0000 [] "" [] "a/#" ""]`, 0x90},
 	{"[MQTT-3.1.4-1] more than the fields", `10 ["MQTT" 05 02 0000 [] "" 00]`, 0x81},
 	{"receive maximum 0", `10 ["MQTT" 05 02 0000 [21 0000] ""]`, 0x82},
 	{"maximum packet size 0", `10 ["MQTT" 05 02 0000 [27 00000000] ""]`, 0x82},
@@ -159,7 +159,7 @@ var invalid5 = []struct {
 	{"[MQTT-4.8.2-2] shared, no filter", `a2 [0001 [] "$share/g"]`, 0x8f},
 	{"a subscription identifier", `a2 [0001 [0b 01] "a"]`, 0x81},
 	{"[MQTT-2.2.1-6] UNSUBACK 0", `b0 [0000 [] 00]`, 0x82},
-	{"[MQTT-3.11.3-1] UNSUBACK without a code", `b0 [0001 []]`, 0x81},
+	{"[MQTT-3.11.3-2] UNSUBACK without a code", `b0 [0001 []]`, 0x81},
 	{"[MQTT-3.11.3-2] UNSUBACK with another code", `b0 [0001 [] 01]`, 0x81},
 
 	// The rest.

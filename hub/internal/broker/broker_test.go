@@ -420,7 +420,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A client may send on without waiting for CONNACK [MQTT-3.1.4-5]; CONNACK comes first all the same [MQTT-3.2.0-1].
+// A client may send on without waiting for CONNACK (3.1.1 and 5, section 3.1.4); CONNACK [MQTT-3.1.4-4] [MQTT-3.1.4-5] comes
+// first all the same [MQTT-3.2.0-1]. [MQTT-3.12.4-1]
 func TestPacketsRightBehindConnect(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	for i := range 100 {

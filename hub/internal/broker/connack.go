@@ -180,8 +180,8 @@ func (c *conn) welcome(present bool) {
 	if b, fits := mqtt.AppendWithin(nil, c.hello, c.version, c.maxPacket); fits {
 		c.send(b)
 	} else {
-		// A client that cannot be told that it is connected cannot be served. [MQTT-3.2.2-20]
-		c.fail(errNoRoom)
+		// A client that cannot be told that it is connected cannot be served. [MQTT-3.1.2-24]
+		c.fail(errUnwelcome)
 	}
 	c.hello = nil
 	close(c.welcomed)

@@ -26,8 +26,10 @@ var (
 	errGone    = errors.New("connection lost")
 	errSilent  = &ending{mqtt.ReasonKeepAliveTimeout, "keep-alive timeout"}
 	// errNoRoom: what cannot be said in the client's maximum packet size must not be said in a larger packet. [MQTT-3.1.2-24]
-	errNoRoom   = &ending{mqtt.ReasonPacketTooLarge, "the answer is larger than the client's maximum packet size"}
-	errLifetime = &ending{mqtt.ReasonMaximumConnectTime, "the grant's lifetime is over"}
+	errNoRoom = &ending{mqtt.ReasonPacketTooLarge, "the answer is larger than the client's maximum packet size"}
+	// errUnwelcome: no DISCONNECT may come without a CONNACK that accepts [MQTT-3.14.0-1].
+	errUnwelcome = errors.New("CONNACK is larger than the client's maximum packet size")
+	errLifetime  = &ending{mqtt.ReasonMaximumConnectTime, "the grant's lifetime is over"}
 
 	stopping  = &ending{mqtt.ReasonServerShuttingDown, "hub stopping"}
 	takenOver = &ending{mqtt.ReasonSessionTakenOver, "session taken over"}
@@ -57,9 +59,9 @@ func (c *conn) leave(why *ending) {
 }
 
 // farewell tells a client of version 5 why the broker ends its connection; nothing is sent behind it [MQTT-3.14.4-1].
-// A client that has said goodbye itself, or has gone, is told nothing.
+// A client that has said goodbye itself, or has gone, or was not told that it is connected, is told nothing.
 func (c *conn) farewell(why error) {
-	if c.version != mqtt.V5 || errors.Is(why, errGoodbye) || errors.Is(why, errGone) {
+	if c.version != mqtt.V5 || errors.Is(why, errGoodbye) || errors.Is(why, errGone) || errors.Is(why, errUnwelcome) {
 		return
 	}
 	p := &mqtt.Disconnect{Code: mqtt.ReasonUnspecified}

@@ -296,9 +296,6 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 		c.Send(p)
 		c.ExpectDisconnect(mqtt.ReasonPacketTooLarge)
 	}
-	c := h.dial()
-	c.Send(mqtt.Connect{Version: mqtt.V5, ClientID: "pump", CleanStart: true, Username: "t", HasUsername: true, MaximumPacketSize: 5})
-	c.ExpectDisconnect(mqtt.ReasonPacketTooLarge) // [MQTT-3.2.2-20]: there is no room for CONNACK
 }
 
 func TestTopicAliasesOfTheClient(t *testing.T) {

@@ -131,10 +131,10 @@ func TestConnAckTellsTheLimits(t *testing.T) {
 		ack.ResponseInformation != "" || ack.MaximumPacketSize != 256<<10+4 {
 		t.Errorf("got %+v", ack)
 	}
-	if ack.AssignedClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+	if ack.AssignedClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
 		t.Error("no client id was assigned")
 	}
-	if _, other := h.connect5(mqtt.Connect{CleanStart: true}); other.AssignedClientID == ack.AssignedClientID { // [MQTT-3.1.3-7]
+	if _, other := h.connect5(mqtt.Connect{CleanStart: true}); other.AssignedClientID == ack.AssignedClientID { // [MQTT-3.2.2-16]
 		t.Errorf("%q was assigned twice", ack.AssignedClientID)
 	}
 	h.plain.grant = func(g *core.Grant) {
