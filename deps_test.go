@@ -68,6 +68,7 @@ var layers = []struct{ pkg, may, why string }{
 		"hub/internal/credential", services + " hub/internal/registry hub/internal/ca internal/topic",
 		"what devices without a platform sign in with; that they are devices with an enrolment is the registry's",
 	},
+	{"hub/internal/guess", "hub/internal/core", "it counts tries, whatever is tried"},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
@@ -83,7 +84,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/dialect/mqtt",
-		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/access internal/durable internal/topic internal/mqtt",
+		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/guess internal/durable internal/topic internal/mqtt",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{
@@ -92,7 +93,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/api",
-		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/credential hub/internal/refusal hub/internal/registry hub/internal/telemetry",
+		services + " hub/admin hub/internal/access hub/internal/ca hub/internal/credential hub/internal/guess hub/internal/refusal hub/internal/registry hub/internal/telemetry",
 		"HTTP in front of the services; it knows no driver, dialect or broker",
 	},
 	{"hub/internal/retain", services, "it knows what is old and what is too much, not what it is"},

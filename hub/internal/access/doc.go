@@ -1,5 +1,4 @@
-// Package access holds the rules of who may use the admin API: what a token is, what it opens, who may make which, and
-// how often an address may guess.
+// Package access holds the rules of who may use the admin API: what a token is, what it opens, and who may make which.
 //
 //	text, hash := access.NewToken()
 //	err := committer.Do(ctx, func(tx *commit.Tx) error {

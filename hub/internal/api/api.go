@@ -22,11 +22,11 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
-	"github.com/fairlead-iot/fairlead/hub/internal/access"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
+	"github.com/fairlead-iot/fairlead/hub/internal/guess"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
@@ -103,7 +103,7 @@ type Server struct {
 	cfg     Config
 	token   [sha256.Size]byte
 	mux     *http.ServeMux
-	limiter access.Limiter
+	limiter guess.Limiter
 	streams streams
 	stopped chan struct{}
 	stop    sync.Once

@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/fairlead-iot/fairlead/hub/internal/access"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
+	"github.com/fairlead-iot/fairlead/hub/internal/guess"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -31,24 +31,24 @@ var (
 // guesses counts wrong passwords: by device and where they come from, so that nobody can lock a device out from elsewhere,
 // and by where they come from alone, for those who try one password on many devices.
 type guesses struct {
-	pairs   access.Limits[guess]
-	sources access.Limits[netip.Prefix]
+	pairs   guess.Limits[attempt]
+	sources guess.Limits[netip.Prefix]
 }
 
-type guess struct {
+type attempt struct {
 	device core.DeviceKey
 	from   netip.Prefix
 }
 
 func newGuesses() guesses {
-	return guesses{sources: access.Limits[netip.Prefix]{Burst: 100, Pause: time.Second}}
+	return guesses{sources: guess.Limits[netip.Prefix]{Burst: 100, Pause: time.Second}}
 }
 
-func (g *guesses) tooMany(k guess, now time.Time) bool {
+func (g *guesses) tooMany(k attempt, now time.Time) bool {
 	return g.pairs.Wait(k, now) > 0 || g.sources.Wait(k.from, now) > 0
 }
 
-func (g *guesses) wrong(k guess, now time.Time) {
+func (g *guesses) wrong(k attempt, now time.Time) {
 	g.pairs.Fail(k, now)
 	g.sources.Fail(k.from, now)
 }
@@ -79,7 +79,7 @@ func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (proof, error
 	if !ok {
 		k = core.DeviceKey{}
 	}
-	g := guess{k, core.Network(c.Remote.Addr())}
+	g := attempt{k, core.Network(c.Remote.Addr())}
 	p, err := d.open(ctx, k, g, c.Password, now)
 	if errors.Is(err, core.ErrUnauthenticated) {
 		// The same for devices that are not there: the answer must not tell which are.
@@ -93,7 +93,7 @@ func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (proof, error
 
 // open looks whether a password or token opens a device. What has 256 random bits cannot be guessed, so it opens however
 // many wrong ones have come from a neighbour behind the same address.
-func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g guess, password []byte, now time.Time) (p proof, err error) {
+func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g attempt, password []byte, now time.Time) (p proof, err error) {
 	if k.ID == "" {
 		return p, errUser
 	}

@@ -1,4 +1,6 @@
-package access
+// Package guess slows down those who guess secrets: it counts what went wrong, by whatever it is counted for, and says how long
+// the next try has to wait. Memory is bounded, and who comes from very many addresses cannot have his own tries forgotten.
+package guess
 
 import (
 	"net/netip"
@@ -8,7 +10,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
-// What an address may do wrong: so much at once, and then again one after each pause.
+// What may go wrong: so much at once, and then again one after each pause.
 const (
 	burst = 10
 	pause = 5 * time.Second

@@ -1,4 +1,4 @@
-package access
+package guess
 
 import (
 	"net/netip"
