@@ -127,9 +127,9 @@ func (t *Shares[K, V]) Value(group, filter string, key K) (value V, found bool) 
 }
 
 // Match calls visit for each share whose filter matches name, in no particular order. visit must not change the
-// subscriptions; it may call [Share.Next].
-func (t *Shares[K, V]) Match(name string, visit func(*Share[K, V])) {
-	t.tree.Match(name, func(_ shareName, s *Share[K, V]) { visit(s) })
+// subscriptions; it may call [Share.Next]. It returns what [Tree.Match] does.
+func (t *Shares[K, V]) Match(name string, visit func(*Share[K, V])) (steps int) {
+	return t.tree.Match(name, func(_ shareName, s *Share[K, V]) { visit(s) })
 }
 
 // MatchBytes is Match for a name in a read buffer.

@@ -74,9 +74,10 @@ func (t *Tree[K, V]) Value(filter string, key K) (value V, found bool) {
 }
 
 // Match calls visit for each subscription whose filter matches name, in no particular order: several times for a
-// key that has several such filters. visit must not change the tree. Match does not allocate.
-func (t *Tree[K, V]) Match(name string, visit func(key K, value V)) {
-	match(t, name, t.exact[name], visit)
+// key that has several such filters. visit must not change the tree. Match does not allocate. It returns how many nodes
+// of the trie it looked at, which is what it cost besides the visits.
+func (t *Tree[K, V]) Match(name string, visit func(key K, value V)) (steps int) {
+	return match(t, name, t.exact[name], visit)
 }
 
 // MatchBytes is Match for a name in a read buffer.
@@ -84,39 +85,41 @@ func (t *Tree[K, V]) MatchBytes(name []byte, visit func(key K, value V)) {
 	match(t, name, t.exact[string(name)], visit)
 }
 
-func match[K comparable, V any, S Text](t *Tree[K, V], name S, exact *set[K, V], visit func(K, V)) {
+func match[K comparable, V any, S Text](t *Tree[K, V], name S, exact *set[K, V], visit func(K, V)) (steps int) {
 	if len(name) == 0 {
-		return
+		return 0
 	}
 	exact.each(visit)
 	if name[0] != '$' {
-		walk(&t.root, name, 0, visit)
-		return
+		return walk(&t.root, name, 0, visit)
 	}
 	// Wildcards at the first level do not reach the server's own topics [MQTT-4.7.2-1].
 	end := levelEnd(name, 0)
 	if kid := findKid(&t.root, name[:end]); kid != nil {
-		walk(kid, name, end+1, visit)
+		return walk(kid, name, end+1, visit)
 	}
+	return 0
 }
 
-// walk visits all filters under n that match the levels of name from i on; i is behind the end if none are left.
-func walk[K comparable, V any, S Text](n *node[K, V], name S, i int, visit func(K, V)) {
+// walk visits all filters under n that match the levels of name from i on; i is behind the end if none are left. It
+// returns how many nodes it came by.
+func walk[K comparable, V any, S Text](n *node[K, V], name S, i int, visit func(K, V)) (steps int) {
 	n.rest.each(visit)
 	if i > len(name) {
 		n.here.each(visit)
-		return
+		return 1
 	}
 	if n.plus == nil && n.kids == nil && n.index == nil {
-		return
+		return 1
 	}
 	end := levelEnd(name, i)
 	if kid := findKid(n, name[i:end]); kid != nil {
-		walk(kid, name, end+1, visit)
+		steps = walk(kid, name, end+1, visit)
 	}
 	if n.plus != nil {
-		walk(n.plus, name, end+1, visit)
+		steps += walk(n.plus, name, end+1, visit)
 	}
+	return steps + 1
 }
 
 func hasWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") }

@@ -85,6 +85,7 @@ type Broker struct {
 	wills    map[core.SessionKey]*will // of connections that are there, or whose delay is not over
 	agenda   agenda
 	matched  []target
+	steps    int // of that match, besides what it found
 
 	next  atomic.Int64  // when the first appointment is, in ns since 1970; 0: there is none
 	alarm chan struct{} // next has changed

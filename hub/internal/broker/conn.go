@@ -55,6 +55,7 @@ type conn struct {
 	progress    progress        // with the batch
 	stored      bool            // the session outlives the connection
 	lingers     bool            // taken over, and reading what was sent before
+	audience    *audience       // set when the session is bound; only its effort is for the reading goroutine
 
 	out  *outgoing // has its own lock
 	seen watched   // anybody may read it
@@ -82,6 +83,7 @@ type topicEntry struct {
 	allowed bool
 	told    bool // that it is not allowed
 	forward bool
+	effort  effort // of passing a message on
 }
 
 // restore takes over what a stored session knows. Called by bind, while the reader waits for it.

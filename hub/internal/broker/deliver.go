@@ -24,6 +24,7 @@ type audience struct {
 	tree   topic.Tree[*session, subscription]
 	shares topic.Shares[*session, subscription]
 	kept   usage // retained messages
+	effort effort
 }
 
 // audience returns the subscriptions that those of a session are among.
@@ -43,7 +44,7 @@ func (b *Broker) audience(k core.SessionKey) *audience {
 func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
 	b.epoch++
 	b.matched = b.matched[:0]
-	a.tree.Match(m.Topic, func(s *session, sub subscription) {
+	steps := a.tree.Match(m.Topic, func(s *session, sub subscription) {
 		if sub.noLocal && s == from { // [MQTT-3.8.3-3]
 			return
 		}
@@ -59,13 +60,19 @@ func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
 			t.ids = append(t.ids, sub.ids...)
 		}
 	})
+	searched := 0 // members that have no room, and no connection
 	if a.shares.Len() > 0 {
-		a.shares.Match(m.Topic, func(sh *topic.Share[*session, subscription]) {
-			if t, ok := b.member(sh, m); ok {
+		steps += a.shares.Match(m.Topic, func(sh *topic.Share[*session, subscription]) {
+			t, ok := b.member(sh, m)
+			if ok {
 				b.matched = append(b.matched, t)
+			}
+			if !ok || t.s.conn == nil {
+				searched += sh.Len()
 			}
 		})
 	}
+	b.steps = steps + searched
 	return b.matched
 }
 

@@ -41,11 +41,15 @@ type failing struct {
 	mu   sync.Mutex
 	err  error
 	hold chan struct{} // nil: commits go on
+	held int           // commits that wait, or have waited
 }
 
 func (f *failing) Update(fn func(store.Tx) error) error {
 	f.mu.Lock()
 	err, hold := f.err, f.hold
+	if hold != nil {
+		f.held++
+	}
 	f.mu.Unlock()
 	if hold != nil {
 		<-hold
@@ -54,6 +58,27 @@ func (f *failing) Update(fn func(store.Tx) error) error {
 		return err
 	}
 	return f.Store.Update(fn)
+}
+
+// pause holds commits up, and returns, once one waits, how to let them go on.
+func (h *testHub) pause() (resume func()) {
+	h.t.Helper()
+	hold, f := make(chan struct{}), h.store
+	f.mu.Lock()
+	f.hold, f.held = hold, 0
+	f.mu.Unlock()
+	go h.com.Do(context.Background(), func(*commit.Tx) error { return nil })
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		f.mu.Lock()
+		waits = f.held > 0
+		f.mu.Unlock()
+	}
+	return func() {
+		f.mu.Lock()
+		f.hold = nil
+		f.mu.Unlock()
+		close(hold)
+	}
 }
 
 func (f *failing) refuse(err error) {

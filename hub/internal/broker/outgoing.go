@@ -80,11 +80,10 @@ func (o *outgoing) append(b []byte) {
 // flushLocked has a goroutine write what is queued, unless one does already. With the lock.
 func (c *conn) flushLocked() {
 	o := c.out
-	if o.writing || o.dead || len(o.buf) == 0 && !o.wantsFetch() {
-		return
-	}
-	if len(o.buf) > maxUnsent {
+	if !o.dead && len(o.buf) > maxUnsent { // also while a write waits for the client: it can ask for much in that time
 		c.slow()
+	}
+	if o.writing || o.dead || len(o.buf) == 0 && !o.wantsFetch() {
 		return
 	}
 	o.writing = true
@@ -167,7 +166,7 @@ func (c *conn) sendNow(b []byte) {
 
 // slow gives a client up that does not read. With the lock.
 func (c *conn) slow() {
-	c.out.dead = true
+	c.out.dead, c.out.buf = true, nil
 	c.b.stats.SlowClients.Add(1)
 	c.src.nc.Close()
 }

@@ -11,6 +11,8 @@ import (
 type incoming struct {
 	core.Message
 	code int // where in the batch's Reply the reason code of the acknowledgement stands; 0: there is none
+	// effort learns what it costs; nil: nobody wants to know
+	effort *effort
 }
 
 // message gives a message to the dialect and, where somebody may have subscribed to it or it is to be retained, to the
@@ -25,8 +27,12 @@ func (c *conn) message(t *topicEntry, m dialect.Publish) error {
 		c.forward = append(c.forward, incoming{Message: core.Message{
 			Topic: t.Name, Payload: append([]byte(nil), m.Payload...), QoS: m.QoS, Retain: retain,
 			Properties: m.Properties, Expires: m.Expires,
-		}})
-		b.Hold(len(m.Payload) + len(m.Properties))
+		}, effort: &t.effort})
+		charge := len(m.Payload) + len(m.Properties) + c.chargeFor(t)
+		if retain {
+			charge += chargeRetain
+		}
+		b.Hold(charge)
 	}
 	return nil
 }
@@ -72,6 +78,10 @@ func (b *Broker) forward(tx *commit.Tx, k core.SessionKey, batch *commit.Batch, 
 		reached, err := b.spread(tx, a, from, &m.Message, &out)
 		if err != nil {
 			return err
+		}
+		a.effort.note(len(b.matched), b.steps)
+		if m.effort != nil {
+			m.effort.note(len(b.matched), b.steps)
 		}
 		code := mqtt.ReasonSuccess
 		if reached == 0 {

@@ -207,7 +207,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		}
 	}
 	s.Limits = c.grant.Limits
-	s.conn = c
+	s.conn, c.audience = c, b.audience(s.Key)
 	tx.Undo(func() { s.conn = nil })
 	if err := b.hold(tx, s, c.expiry); err != nil {
 		return err

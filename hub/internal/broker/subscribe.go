@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -83,7 +84,7 @@ func (c *conn) addFilter(f string) {
 		c.filters = make(map[string]struct{}, 4)
 	}
 	if _, known := c.filters[f]; !known {
-		c.filterBytes += len(f)
+		c.filterBytes += filterSize(f)
 	}
 	c.filters[f] = struct{}{}
 	clear(c.topics)
@@ -99,7 +100,8 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	}
 	ack := mqtt.SubAck{ID: p.ID}
 	var subs []core.Subscription
-	refused := 0 // only the first is logged: a packet can have thousands
+	at := make(map[string]int, min(len(p.Subscriptions), 16)) // in subs: of a filter that comes again, the last one counts
+	refused := 0                                              // only the first is logged: a packet can have thousands
 	for _, s := range p.Subscriptions {
 		code := c.subscribable(s.Filter, p.SubscriptionID != 0)
 		if code == 0 && !c.roomFor(s.Filter) {
@@ -116,14 +118,21 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 			continue
 		}
 		ack.Codes = append(ack.Codes, s.QoS)
-		subs = append(subs, core.Subscription{
+		sub := core.Subscription{
 			Filter: s.Filter, QoS: s.QoS, ID: p.SubscriptionID, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
 			RetainHandling: byte(s.RetainHandling),
-		})
+		}
+		if i, again := at[s.Filter]; again {
+			subs[i] = sub
+			continue
+		}
+		at[s.Filter] = len(subs)
+		subs = append(subs, sub)
 		c.addFilter(s.Filter)
 	}
 	b := c.collect()
 	c.passOn(b)
+	b.Hold(chargeFilters(f, len(subs)))
 	if len(subs) > 0 {
 		b.Do(func(tx *commit.Tx) error { return c.b.addFilters(tx, c, subs) }, nil)
 	}
@@ -137,8 +146,12 @@ func (c *conn) roomFor(filter string) bool {
 		return true
 	}
 	most := c.grant.Limits.MaxFilters
-	return len(c.filters) < most && c.filterBytes+len(filter) <= most*meanFilterBytes
+	return len(c.filters) < most && c.filterBytes+filterSize(filter) <= most*meanFilterBytes
 }
+
+// filterSize is what a filter counts where their size is limited: each level is a node in memory, and one more that a
+// match may have to look at.
+func filterSize(f string) int { return len(f) + 16*strings.Count(f, "/") }
 
 func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 	var p mqtt.Unsubscribe
@@ -149,18 +162,23 @@ func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 		return errNoRoom
 	}
 	ack := mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: p.ID, Codes: make([]mqtt.ReasonCode, len(p.Filters))}
+	ended := p.Filters[:0]
 	for i, f := range p.Filters {
 		if _, known := c.filters[f]; !known {
 			ack.Codes[i] = mqtt.ReasonNoSubscriptionExisted
 			continue
 		}
-		c.filterBytes -= len(f)
+		c.filterBytes -= filterSize(f)
 		delete(c.filters, f)
+		ended = append(ended, f)
 	}
 	clear(c.topics)
 	b := c.collect()
 	c.passOn(b)
-	b.Do(func(tx *commit.Tx) error { return c.b.removeFilters(tx, c, p.Filters) }, nil)
+	b.Hold(chargeFilters(f, len(ended)))
+	if len(ended) > 0 {
+		b.Do(func(tx *commit.Tx) error { return c.b.removeFilters(tx, c, ended) }, nil)
+	}
 	b.Reply = ack.Append(b.Reply, c.version)
 	return nil
 }
