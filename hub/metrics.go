@@ -10,51 +10,39 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/retain"
 )
 
+const gauge, counter = metrics.Gauge, metrics.Counter
+
 // metrics returns the handler of /metrics. Nothing in it is read from the database, so that it answers when that does
 // not. The names are documented in docs/admin-api.md; dashboards are built on them.
 func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
-	mqtt, commits := p.broker.Stats(), p.committer.Stats()
-	number := func(v *atomic.Int64) func() (float64, bool) {
-		return func() (float64, bool) { return float64(v.Load()), true }
-	}
-	queued := func(bytes bool) func() (float64, bool) {
-		return func() (float64, bool) {
-			n, size := p.committer.Queued()
-			if bytes {
-				n = size
-			}
-			return float64(n), true
-		}
-	}
-	size := func(log bool) func() (float64, bool) {
-		return func() (float64, bool) {
-			db, wal, err := p.store.Size()
-			if log {
-				db = wal
-			}
-			return float64(db), err == nil
-		}
-	}
 	ready := func() (float64, bool) {
 		if h.health(p) != nil {
 			return 0, true
 		}
 		return 1, true
 	}
-	kept := func(of func(retain.Status) int64) func() (float64, bool) {
-		return func() (float64, bool) { return float64(of(p.keeper.Status())), true }
-	}
-	oldest := func() (float64, bool) {
-		at := p.keeper.Status().Oldest
-		if at.IsZero() {
-			return 0, true
-		}
-		return float64(at.UnixMicro()) / 1e6, true
-	}
-	const gauge, counter = metrics.Gauge, metrics.Counter
 	list := []metrics.Metric{
 		{Name: "ready", Help: "1 if storage accepts writes and the hub is not stopping.", Kind: gauge, Read: ready},
 
+		{Name: "api_sign_ins_failed_total", Help: "Requests to the admin API with an unknown token.", Kind: counter, Read: number(&stats.SignInsFailed)},
+		{Name: "api_sign_ins_limited_total", Help: "Requests refused because too many with unknown tokens had come from their address.", Kind: counter, Read: number(&stats.SignInsLimited)},
+		{Name: "api_event_streams", Help: "Open event streams.", Kind: gauge, Read: number(&stats.Streams)},
+	}
+	list = append(list, connectionMetrics(p)...)
+	list = append(list, commitMetrics(p)...)
+	list = append(list, storageMetrics(p)...)
+	return metrics.New(Version(), h.cfg.Logger, list)
+}
+
+// number reads a counter.
+func number(v *atomic.Int64) func() (float64, bool) {
+	return func() (float64, bool) { return float64(v.Load()), true }
+}
+
+// connectionMetrics are about clients: their connections, messages and refusals.
+func connectionMetrics(p *parts) []metrics.Metric {
+	mqtt := p.broker.Stats()
+	list := []metrics.Metric{
 		{Name: "mqtt_connections", Help: "Open MQTT connections that have signed in.", Kind: gauge, Read: number(&mqtt.Connections)},
 		{Name: "mqtt_sessions", Help: "MQTT sessions, connected or not.", Kind: gauge, Read: number(&mqtt.Sessions)},
 		{Name: "mqtt_connections_accepted_total", Help: "MQTT connections, on all ports.", Kind: counter, Read: number(&mqtt.Accepted)},
@@ -68,30 +56,8 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 		{Name: "mqtt_retained_refused_total", Help: "Messages that were delivered but not retained, because the tenant had too many.", Kind: counter, Read: number(&mqtt.RetainedRefused)},
 		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
 		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
-
 		{Name: "mqtt_connections_pending", Help: "Open MQTT connections that have not signed in yet.", Kind: gauge, Read: func() (float64, bool) { return float64(p.pending.Open()), true }},
 		{Name: "https_connections", Help: "Open connections to the HTTPS port, without those that are MQTT.", Kind: gauge, Read: func() (float64, bool) { return float64(p.webGate.Open()), true }},
-
-		{Name: "commits_total", Help: "Transactions on disk.", Kind: counter, Read: number(&commits.Commits)},
-		{Name: "commit_batches_total", Help: "Batches in them: how many shared the cost of a sync.", Kind: counter, Read: number(&commits.Batches)},
-		{Name: "commit_failures_total", Help: "Transactions that the disk refused.", Kind: counter, Read: number(&commits.Failures)},
-		{Name: "commit_queue_batches", Help: "Batches that wait for a transaction.", Kind: gauge, Read: queued(false)},
-		{Name: "commit_queue_bytes", Help: "Memory of the batches that wait for a transaction.", Kind: gauge, Read: queued(true)},
-
-		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "database", Read: size(false)},
-		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "log", Read: size(true)},
-
-		{Name: "storage_used_bytes", Help: "What of the database holds data; the rest of its file is free for new data.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.Used })},
-		{Name: "storage_limit_bytes", Help: "Size of the data at which the oldest samples are dropped; 0 for none.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.SampleLimit })},
-		{Name: "storage_oldest_samples_seconds", Help: "When the oldest samples that are kept were received, in seconds since 1970; 0 for none.", Kind: gauge, Read: oldest},
-		{Name: "disk_free_bytes", Help: "Room on the disk of the data folder.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.DiskFree })},
-		{Name: "disk_refusals_total", Help: "Times that the disk became so full that writes are refused.", Kind: counter, Read: number(&p.keeper.Stats().Refusals)},
-		{Name: "samples_dropped_total", Help: "Samples dropped because they were old, or the oldest.", Kind: counter, Read: number(&p.keeper.Stats().Samples)},
-		{Name: "events_dropped_total", Help: "Events dropped because they were old, or the oldest.", Kind: counter, Read: number(&p.keeper.Stats().Events)},
-
-		{Name: "api_sign_ins_failed_total", Help: "Requests to the admin API with an unknown token.", Kind: counter, Read: number(&stats.SignInsFailed)},
-		{Name: "api_sign_ins_limited_total", Help: "Requests refused because too many with unknown tokens had come from their address.", Kind: counter, Read: number(&stats.SignInsLimited)},
-		{Name: "api_event_streams", Help: "Open event streams.", Kind: gauge, Read: number(&stats.Streams)},
 	}
 	for limit, read := range map[string]func() int64{ // by the names that the limits have in the configuration
 		"mqtt_connections":         mqtt.Full.Load,
@@ -123,5 +89,59 @@ func (h *Hub) metrics(p *parts, stats *api.Stats) http.Handler {
 			Label: "reason", Value: string(r), Read: func() (float64, bool) { return float64(p.refusals.Count(r)), true },
 		})
 	}
-	return metrics.New(Version(), h.cfg.Logger, list)
+	return list
+}
+
+func commitMetrics(p *parts) []metrics.Metric {
+	commits := p.committer.Stats()
+	queued := func(bytes bool) func() (float64, bool) {
+		return func() (float64, bool) {
+			n, size := p.committer.Queued()
+			if bytes {
+				n = size
+			}
+			return float64(n), true
+		}
+	}
+	return []metrics.Metric{
+		{Name: "commits_total", Help: "Transactions on disk.", Kind: counter, Read: number(&commits.Commits)},
+		{Name: "commit_batches_total", Help: "Batches in them: how many shared the cost of a sync.", Kind: counter, Read: number(&commits.Batches)},
+		{Name: "commit_failures_total", Help: "Transactions that the disk refused.", Kind: counter, Read: number(&commits.Failures)},
+		{Name: "commit_queue_batches", Help: "Batches that wait for a transaction.", Kind: gauge, Read: queued(false)},
+		{Name: "commit_queue_bytes", Help: "Memory of the batches that wait for a transaction.", Kind: gauge, Read: queued(true)},
+	}
+}
+
+// storageMetrics are about the database, its disk, and what was dropped from it.
+func storageMetrics(p *parts) []metrics.Metric {
+	size := func(log bool) func() (float64, bool) {
+		return func() (float64, bool) {
+			db, wal, err := p.store.Size()
+			if log {
+				db = wal
+			}
+			return float64(db), err == nil
+		}
+	}
+	kept := func(of func(retain.Status) int64) func() (float64, bool) {
+		return func() (float64, bool) { return float64(of(p.keeper.Status())), true }
+	}
+	oldest := func() (float64, bool) {
+		at := p.keeper.Status().Oldest
+		if at.IsZero() {
+			return 0, true
+		}
+		return float64(at.UnixMicro()) / 1e6, true
+	}
+	return []metrics.Metric{
+		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "database", Read: size(false)},
+		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "log", Read: size(true)},
+		{Name: "storage_used_bytes", Help: "What of the database holds data; the rest of its file is free for new data.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.Used })},
+		{Name: "storage_limit_bytes", Help: "Size of the data at which the oldest samples are dropped; 0 for none.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.SampleLimit })},
+		{Name: "storage_oldest_samples_seconds", Help: "When the oldest samples that are kept were received, in seconds since 1970; 0 for none.", Kind: gauge, Read: oldest},
+		{Name: "disk_free_bytes", Help: "Room on the disk of the data folder.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.DiskFree })},
+		{Name: "disk_refusals_total", Help: "Times that the disk became so full that writes are refused.", Kind: counter, Read: number(&p.keeper.Stats().Refusals)},
+		{Name: "samples_dropped_total", Help: "Samples dropped because they were old, or the oldest.", Kind: counter, Read: number(&p.keeper.Stats().Samples)},
+		{Name: "events_dropped_total", Help: "Events dropped because they were old, or the oldest.", Kind: counter, Read: number(&p.keeper.Stats().Events)},
+	}
 }
