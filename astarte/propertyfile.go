@@ -97,7 +97,7 @@ func (f *propertyFile) open() error {
 		if err := durable.Rename(f.path, aside); err != nil {
 			return fmt.Errorf("%w: %w", fairlead.ErrStorage, err)
 		}
-		f.log.Error("property file was damaged, and is set aside", "path", f.path, "moved", aside, "saved", len(f.all), "err", problem)
+		f.log.Error("property file was damaged, and is set aside", "file", f.path, "moved", aside, "saved", len(f.all), "err", problem)
 		return f.rewrite()
 	}
 	f.size = int64(good)
@@ -199,7 +199,7 @@ func (f *propertyFile) Write(_ context.Context, changes []StoredProperty) error 
 		f.file.Close()
 		f.file = nil
 		if e := f.rewrite(); e != nil {
-			f.log.Warn("property file not rewritten after a failure, will try again", "path", f.path, "err", e)
+			f.log.Warn("property file not rewritten after a failure, will try again", "file", f.path, "err", e)
 		}
 		return fmt.Errorf("%w: %w", fairlead.ErrStorage, err)
 	}
@@ -208,7 +208,7 @@ func (f *propertyFile) Write(_ context.Context, changes []StoredProperty) error 
 	if f.size > compactFrom && f.size > 4*f.live { // f.live is a guess of some changes ago
 		if f.live = f.measure(); f.size > 2*f.live {
 			if err := f.rewrite(); err != nil { // the change itself is safe
-				f.log.Warn("property file not compacted", "path", f.path, "err", err)
+				f.log.Warn("property file not compacted", "file", f.path, "err", err)
 				if f.file == nil {
 					return f.reopen()
 				}

@@ -82,14 +82,14 @@ func (r *Renewer) Run(ctx context.Context) error {
 		}
 		if err == nil {
 			_, ends := r.Life()
-			log.Info("credential renewed", "ends", ends)
+			log.Info("credential renewed", "until", ends)
 			continue
 		}
 		from, to = r.Life() // a useless new one must not count as a success above
 		wait := r.retry(err, failures, to)
 		failures++
 		at = time.Now().Add(wait)
-		log.Warn("credential not renewed, will try again", "ends", to, "wait", wait, "err", err)
+		log.Warn("credential not renewed, will try again", "until", to, "retry", wait, "err", err)
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *store) prepare(ctx context.Context, cfg Config) error {
 		if err != nil {
 			return err
 		}
-		cfg.Logger.Error("outbox was damaged and has been set aside", "path", damage.Path, "moved", damage.Moved, "saved", damage.Saved, "err", damage.Cause)
+		cfg.Logger.Error("outbox was damaged and has been set aside", "file", damage.Path, "moved", damage.Moved, "saved", damage.Saved, "err", damage.Cause)
 		if cfg.OnDamage != nil {
 			cfg.OnDamage(damage)
 		}

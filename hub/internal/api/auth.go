@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -73,6 +74,9 @@ func authorize(t core.Token, rt *route) error {
 	}
 	return nil
 }
+
+// by names the caller's token in the log.
+func (r *request) by() string { return cmp.Or(r.caller.ID, "owner") }
 
 // sees reports whether the caller may know of a tenant.
 func (r *request) sees(t core.TenantID) bool { return r.caller.Tenant == "" || r.caller.Tenant == t }

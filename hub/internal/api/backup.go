@@ -43,7 +43,7 @@ func (s *Server) backup(w http.ResponseWriter, r *request) error {
 			s.cfg.Logger.Warn("what was copied for a backup is still there", "err", err)
 		}
 	}()
-	s.cfg.Logger.Info("backup", "token", r.caller.Name, "remote", r.RemoteAddr)
+	s.cfg.Logger.Info("backup", "token", r.by(), "remote", r.RemoteAddr)
 	h := w.Header()
 	h.Set("Content-Type", "application/x-tar")
 	h.Set("Content-Disposition", `attachment; filename="fairlead-backup.tar"`)

@@ -109,7 +109,7 @@ func (s *Server) deleteDevice(r *request) (any, error) {
 		return registry.Delete(tx, d)
 	})
 	if err == nil {
-		s.cfg.Logger.Info("device deleted by an operator", "device", key.String(), "token", r.caller.ID)
+		s.cfg.Logger.Info("device deleted by an operator", "device", key.String(), "token", r.by())
 		s.cfg.Deleted()
 	}
 	return nil, err

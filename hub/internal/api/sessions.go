@@ -182,7 +182,7 @@ func (s *Server) disconnect(r *request) (any, error) {
 	if !ok || !s.cfg.Broker.DisconnectClient(k, byOperator) {
 		return nil, noConnection(k)
 	}
-	s.cfg.Logger.Info("client disconnected by an operator", "dialect", k.Dialect, "tenant", k.Tenant, "client", k.ClientID, "token", r.caller.ID)
+	s.cfg.Logger.Info("client disconnected by an operator", "dialect", k.Dialect, "tenant", k.Tenant, "client", k.ClientID, "token", r.by())
 	return nil, nil
 }
 
@@ -299,6 +299,6 @@ func (s *Server) forgetSession(r *request) (any, error) {
 	if err != nil {
 		return nil, explain(err, core.ErrNotFound, "there is no session %.250q", sessionKeyOf(k).String())
 	}
-	s.cfg.Logger.Info("session forgotten by an operator", "dialect", k.Dialect, "tenant", k.Tenant, "client", k.ClientID, "token", r.caller.ID)
+	s.cfg.Logger.Info("session forgotten by an operator", "dialect", k.Dialect, "tenant", k.Tenant, "client", k.ClientID, "token", r.by())
 	return nil, nil
 }
