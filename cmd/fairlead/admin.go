@@ -121,6 +121,13 @@ func (t *table) row(cells ...string) {
 	fmt.Fprintln(t.w)
 }
 
+// more says that the list was cut off, if it was.
+func (t *table) more(more bool, limit int) {
+	if more {
+		t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
+	}
+}
+
 // printable replaces what is no printable character.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

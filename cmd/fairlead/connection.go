@@ -42,9 +42,7 @@ func connectionListCommand() *cobra.Command {
 			for _, c := range list {
 				t.row(c.String(), or(c.Address), c.Version, c.Transport, when(c.Since), fmt.Sprint(c.MessagesIn), fmt.Sprint(c.MessagesOut), fmt.Sprint(c.Queued))
 			}
-			if more {
-				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-			}
+			t.more(more, limit)
 		})
 	})
 	sessionFlags(cmd, &q, &limit)
@@ -148,9 +146,7 @@ func sessionListCommand() *cobra.Command {
 			for _, x := range list {
 				t.row(x.String(), yesNo(x.Connected), yesNo(x.Stored), when(x.Created), fmt.Sprint(x.Subscriptions), fmt.Sprint(x.Queued), fmt.Sprint(x.QueuedBytes))
 			}
-			if more {
-				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-			}
+			t.more(more, limit)
 		})
 	})
 	sessionFlags(cmd, &q, &limit)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
@@ -55,9 +53,7 @@ func showChannels(s *session, k admin.DeviceKey, prefix string, limit int) error
 			}
 			t.row(c.Channel, at, value)
 		}
-		if more {
-			t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-		}
+		t.more(more, limit)
 	})
 }
 
@@ -74,8 +70,6 @@ func showSamples(s *session, k admin.DeviceKey, q admin.SampleQuery, limit int) 
 		for _, x := range list {
 			t.row(when(x.At), when(x.Received), valueText(x.Value))
 		}
-		if more {
-			t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-		}
+		t.more(more, limit)
 	})
 }

@@ -69,9 +69,7 @@ func deviceListCommand() *cobra.Command {
 			for _, d := range list {
 				t.row(d.Dialect, d.Tenant, d.ID, yesNo(d.Connected), when(d.LastConnected), or(d.LastAddress))
 			}
-			if more {
-				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-			}
+			t.more(more, limit)
 		})
 	})
 	fl := cmd.Flags()
@@ -164,9 +162,7 @@ func deviceDocumentsCommand() *cobra.Command {
 			for _, e := range list {
 				t.row(or(e.Document), e.Side, or(e.Path), when(e.Changed), valueText(e.Value))
 			}
-			if more {
-				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-			}
+			t.more(more, limit)
 		})
 	})
 	cmd.Flags().StringVar(&document, "document", "", "only of this `document`")

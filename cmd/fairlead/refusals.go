@@ -31,9 +31,7 @@ the newest ones in memory until it ends.`,
 			for _, r := range list {
 				t.row(when(r.Last), fmt.Sprint(r.Count), or(r.Address), r.Stage, who(r), r.Text)
 			}
-			if more {
-				t.row(fmt.Sprintf("(there are more than %d; see --limit)", limit))
-			}
+			t.more(more, limit)
 		})
 	})
 	fl := cmd.Flags()
