@@ -56,3 +56,43 @@ func TestArchitecture(t *testing.T) {
 		}
 	}
 }
+
+// TestDocs checks that what pages link to is there, and that the index has every page.
+func TestDocs(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)\s]*)?\)`)
+	indexed := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && strings.HasPrefix(e.Name(), ".") && file != "." {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(file, ".md") {
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			to := filepath.Join(filepath.Dir(file), filepath.FromSlash(m[1]))
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s, which is not there", file, m[1])
+			}
+			if file == filepath.FromSlash("docs/README.md") {
+				indexed[to] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("got %v, %v", pages, err)
+	}
+	for _, page := range pages {
+		if filepath.Base(page) != "README.md" && !indexed[page] {
+			t.Errorf("docs/README.md does not say when to read %s", page)
+		}
+	}
+}
