@@ -124,6 +124,9 @@ func (e *Engine) hold(l *live, ack mqttclient.Connected, end context.CancelCause
 	e.started, e.ready = true, true
 	e.change()
 	e.mu.Unlock()
+	if e.cfg.OnReady != nil {
+		e.queue.put(l.ctx, item{call: e.cfg.OnReady, event: true}, false)
+	}
 	loops.Go(func() { e.keepSubscribed(l.ctx) })
 	if e.cfg.Outbox != nil {
 		if err := e.drain(l); err != nil && l.ctx.Err() == nil {

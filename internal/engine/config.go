@@ -50,6 +50,8 @@ type Config struct {
 	MaxQueued int
 	// OnEvent is told of connections made, lost and refused.
 	OnEvent func(Event)
+	// OnReady is told, after the event Connected, that Start has done its work, and the connection is everybody's.
+	OnReady func()
 
 	// Backoff is how long to wait between attempts.
 	Backoff Backoff

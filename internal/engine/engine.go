@@ -246,6 +246,15 @@ func (e *Engine) await(ctx context.Context) error {
 	}
 }
 
+// Await waits until there is a connection on which Start has done its work. It may have ended again when Await returns.
+func (e *Engine) Await(ctx context.Context) error {
+	if err := e.await(ctx); err != nil {
+		return err
+	}
+	e.leave()
+	return nil
+}
+
 // claim is await without waiting.
 func (e *Engine) claim() error {
 	e.mu.Lock()
