@@ -1,0 +1,617 @@
+package astarte_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead-iot/fairlead"
+	"github.com/fairlead-iot/fairlead/astarte"
+	"github.com/fairlead-iot/fairlead/hub/hubtest"
+	"github.com/fairlead-iot/fairlead/outbox"
+	"github.com/fairlead-iot/fairlead/outbox/sqlitebox"
+	"github.com/google/go-cmp/cmp"
+)
+
+// Interfaces of the tests.
+const (
+	sensors = `{"interface_name":"org.example.Sensors","version_major":1,"version_minor":0,"type":"datastream","ownership":"device","mappings":[
+		{"endpoint":"/%{room}/temperature","type":"double","reliability":"guaranteed","explicit_timestamp":true},
+		{"endpoint":"/%{room}/count","type":"longinteger","reliability":"unique"}]}`
+	stored = `{"interface_name":"org.example.Stored","version_major":1,"version_minor":0,"type":"datastream","ownership":"device","mappings":[
+		{"endpoint":"/stored","type":"integer","reliability":"unique","retention":"stored"},
+		{"endpoint":"/guaranteed","type":"integer","reliability":"guaranteed","retention":"stored"},
+		{"endpoint":"/volatile","type":"integer","reliability":"guaranteed","retention":"volatile"},
+		{"endpoint":"/expiring","type":"integer","reliability":"guaranteed","retention":"volatile","expiry":1},
+		{"endpoint":"/discard","type":"integer","reliability":"guaranteed"}]}`
+	station = `{"interface_name":"org.example.Station","version_major":1,"version_minor":0,"type":"datastream","ownership":"device","aggregation":"object","mappings":[
+		{"endpoint":"/%{room}/wind","type":"double","reliability":"unique"},{"endpoint":"/%{room}/name","type":"string","reliability":"unique"}]}`
+	settings = `{"interface_name":"org.example.Settings","version_major":1,"version_minor":0,"type":"properties","ownership":"device","mappings":[
+		{"endpoint":"/number","type":"integer","allow_unset":true},{"endpoint":"/on","type":"boolean","allow_unset":true},{"endpoint":"/text","type":"string","allow_unset":true},
+		{"endpoint":"/fixed","type":"integer"}]}`
+	wishes = `{"interface_name":"org.example.Wishes","version_major":1,"version_minor":0,"type":"properties","ownership":"server","mappings":[
+		{"endpoint":"/number","type":"integer","allow_unset":true},{"endpoint":"/text","type":"string","allow_unset":true}]}`
+	commands = `{"interface_name":"org.example.Commands","version_major":1,"version_minor":0,"type":"datastream","ownership":"server","mappings":[
+		{"endpoint":"/%{p}/when","type":"datetime","reliability":"unique"},{"endpoint":"/%{p}/numbers","type":"longintegerarray","reliability":"guaranteed"}]}`
+	recipe = `{"interface_name":"org.example.Recipe","version_major":1,"version_minor":0,"type":"datastream","ownership":"server","aggregation":"object","mappings":[
+		{"endpoint":"/%{p}/a","type":"integer","reliability":"unique"},{"endpoint":"/%{p}/b","type":"string","reliability":"unique"}]}`
+)
+
+var definitions = []string{sensors, stored, station, settings, wishes, commands, recipe}
+
+// rig is a hub with a registered device.
+type rig struct {
+	hub    *hubtest.Hub
+	realm  *hubtest.Astarte
+	cfg    astarte.Config
+	data   chan astarte.Data
+	states chan astarte.Connection
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{hub: hubtest.New(t), data: make(chan astarte.Data, 1000), states: make(chan astarte.Connection, 1000)}
+	r.realm = r.hub.Astarte(t)
+	r.realm.Install(t, definitions...)
+	id := astarte.RandomDeviceID()
+	r.cfg = astarte.Config{
+		PairingURL: r.realm.PairingURL, Realm: r.realm.Name, DeviceID: id, CredentialsSecret: r.realm.Register(t, id), Dir: filepath.Join(t.TempDir(), "device"),
+		RootCAs: r.hub.Roots(), HTTP: r.hub.HTTP(), Dial: r.hub.Dial, MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		OnData: func(d astarte.Data) { r.data <- d }, OnConnection: func(c astarte.Connection) { r.states <- c },
+	}
+	if os.Getenv("ASTARTE_LOG") != "" {
+		r.cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	for _, text := range definitions {
+		r.cfg.Interfaces = append(r.cfg.Interfaces, astarte.MustParseInterface(text))
+	}
+	return r
+}
+
+func (r *rig) device(t *testing.T) *astarte.Device {
+	t.Helper()
+	d, err := astarte.New(r.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// run runs a device until the returned function is called.
+func (r *rig) run(t *testing.T, d *astarte.Device) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- d.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-result; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// start makes a device, runs it and waits until it is connected.
+func (r *rig) start(t *testing.T) (d *astarte.Device, stop func()) {
+	t.Helper()
+	d = r.device(t)
+	runs := r.run(t, d)
+	r.await(t, astarte.Connected)
+	stop = sync.OnceFunc(func() {
+		runs()
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return d, stop
+}
+
+const patience = 20 * time.Second
+
+func (r *rig) await(t *testing.T, state astarte.ConnectionState) astarte.Connection {
+	t.Helper()
+	for {
+		select {
+		case c := <-r.states:
+			if c.State == state {
+				return c
+			}
+		case <-time.After(patience):
+			t.Fatalf("not %v", state)
+		}
+	}
+}
+
+func (r *rig) received(t *testing.T) astarte.Data {
+	t.Helper()
+	select {
+	case d := <-r.data:
+		return d
+	case <-time.After(patience):
+		t.Fatal("nothing received")
+	}
+	return astarte.Data{}
+}
+
+func (r *rig) path(rest string) string {
+	return "devices/" + r.cfg.DeviceID + "/interfaces/" + rest
+}
+
+// values waits until the hub has n values at a path, and returns them.
+func (r *rig) values(t *testing.T, path string, n int) []any {
+	t.Helper()
+	var list []struct{ Value any }
+	r.realm.Await(t, r.path(path), func(a hubtest.Answer) bool {
+		list = nil
+		return a.Status == http.StatusOK && json.Unmarshal(a.Data, &list) == nil && len(list) >= n
+	})
+	var values []any
+	for _, v := range list {
+		values = append(values, v.Value)
+	}
+	return values
+}
+
+// properties waits until the hub has these properties of an interface.
+func (r *rig) properties(t *testing.T, name string, want map[string]any) {
+	t.Helper()
+	var got map[string]any
+	r.realm.Await(t, r.path(name), func(a hubtest.Answer) bool {
+		got = nil
+		return a.Status == http.StatusOK && json.Unmarshal(a.Data, &got) == nil && cmp.Equal(got, want) || len(want) == 0 && len(got) == 0 && a.Status == http.StatusOK
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSend(t *testing.T) {
+	r := newRig(t)
+	d, _ := r.start(t)
+	ctx := t.Context()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+	must(t, d.Send(ctx, "org.example.Sensors", "/room1/temperature", 21.5, &astarte.SendOptions{Time: at}))
+	must(t, d.Send(ctx, "org.example.Sensors", "/room1/count", 1<<40, nil))
+	must(t, d.SendObject(ctx, "org.example.Station", "/room1", astarte.Object{"wind": 3.5, "name": "north"}, nil))
+	must(t, d.Send(ctx, "org.example.Stored", "/stored", 7, nil))
+	must(t, d.Send(ctx, "org.example.Stored", "/volatile", 8, nil))
+	must(t, d.Flush(ctx))
+	if got := r.values(t, "org.example.Sensors/room1/temperature", 1); !cmp.Equal(got, []any{21.5}) {
+		t.Errorf("got %v", got)
+	}
+	var timed []struct{ Timestamp time.Time }
+	r.realm.Get(t, r.path("org.example.Sensors/room1/temperature")).Decode(t, &timed)
+	if len(timed) != 1 || !timed[0].Timestamp.Equal(at) {
+		t.Errorf("got %v", timed)
+	}
+	r.values(t, "org.example.Sensors/room1/count", 1)
+	var objects []map[string]any
+	r.realm.Await(t, r.path("org.example.Station/room1"), func(a hubtest.Answer) bool { return json.Unmarshal(a.Data, &objects) == nil && len(objects) == 1 })
+	if objects[0]["wind"] != 3.5 || objects[0]["name"] != "north" {
+		t.Errorf("got %v", objects)
+	}
+	if got := r.values(t, "org.example.Stored/stored", 1); !cmp.Equal(got, []any{7.0}) {
+		t.Errorf("got %v", got)
+	}
+	r.values(t, "org.example.Stored/volatile", 1)
+	if d.State() != astarte.Connected || !d.Connected() || d.ID() != r.cfg.DeviceID || d.Realm() != r.cfg.Realm {
+		t.Error("state")
+	}
+}
+
+func TestReceive(t *testing.T) {
+	r := newRig(t)
+	d, _ := r.start(t)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+	r.realm.Send(t, d.ID(), "org.example.Commands", "/x/when", at)
+	r.realm.Send(t, d.ID(), "org.example.Commands", "/x/numbers", []string{"1", "1099511627776"})
+	r.realm.Send(t, d.ID(), "org.example.Recipe", "/cake", map[string]any{"a": 1, "b": "flour"})
+	r.realm.Send(t, d.ID(), "org.example.Wishes", "/number", 0)
+	r.realm.Unset(t, d.ID(), "org.example.Wishes", "/number")
+	want := []astarte.Data{
+		{Interface: "org.example.Commands", Path: "/x/when", Value: at},
+		{Interface: "org.example.Commands", Path: "/x/numbers", Value: []int64{1, 1 << 40}},
+		{Interface: "org.example.Recipe", Path: "/cake", Value: astarte.Object{"a": int32(1), "b": "flour"}},
+		{Interface: "org.example.Wishes", Path: "/number", Value: int32(0)},
+		{Interface: "org.example.Wishes", Path: "/number"},
+	}
+	for _, w := range want {
+		if got := r.received(t); !cmp.Equal(got, w) {
+			t.Errorf("got %#v, want %#v", got, w)
+		}
+	}
+}
+
+// TestServerProperties: what Astarte has set is there without a connection, and after a restart, and what it has unset meanwhile is gone after the next start.
+func TestServerProperties(t *testing.T) {
+	r := newRig(t)
+	d, stop := r.start(t)
+	ctx := t.Context()
+	r.realm.Send(t, d.ID(), "org.example.Wishes", "/number", 0)
+	r.realm.Send(t, d.ID(), "org.example.Wishes", "/text", "hi")
+	r.received(t)
+	r.received(t)
+	stop()
+	r.realm.Unset(t, d.ID(), "org.example.Wishes", "/text")
+
+	d = r.device(t)
+	if v, err := d.Property(ctx, "org.example.Wishes", "/number"); v != int32(0) || err != nil {
+		t.Errorf("got %v, %v", v, err)
+	}
+	if v, err := d.Property(ctx, "org.example.Wishes", "/text"); v != "hi" || err != nil {
+		t.Errorf("got %v, %v", v, err)
+	}
+	defer d.Close()
+	defer r.run(t, d)()
+	for range 2 { // the unset that waited in the session, and the number again
+		r.received(t)
+	}
+	all, err := d.ServerProperties(ctx)
+	want := []astarte.Property{{Interface: "org.example.Wishes", Major: 1, Path: "/number", Ownership: astarte.ServerOwned, Value: int32(0)}}
+	if diff := cmp.Diff(want, all); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
+
+// TestDeviceProperties: properties survive restarts and lost sessions, those that other SDKs take for nothing, too; changes without a connection arrive.
+func TestDeviceProperties(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	d := r.device(t)
+	must(t, d.SetProperty(ctx, "org.example.Settings", "/number", 0)) // before any connection
+	must(t, d.SetProperty(ctx, "org.example.Settings", "/on", false))
+	must(t, d.SetProperty(ctx, "org.example.Settings", "/text", ""))
+	stop := r.run(t, d)
+	r.await(t, astarte.Connected)
+	must(t, d.Flush(ctx))
+	r.properties(t, "org.example.Settings", map[string]any{"number": 0.0, "on": false, "text": ""})
+
+	must(t, d.SetProperty(ctx, "org.example.Settings", "/number", 1))
+	must(t, d.UnsetProperty(ctx, "org.example.Settings", "/text"))
+	must(t, d.Flush(ctx))
+	r.properties(t, "org.example.Settings", map[string]any{"number": 1.0, "on": false})
+	stop()
+	must(t, d.SetProperty(ctx, "org.example.Settings", "/fixed", 5)) // without a connection
+	must(t, d.UnsetProperty(ctx, "org.example.Settings", "/on"))
+	must(t, d.Close())
+
+	d, stop = r.start(t)
+	must(t, d.Flush(ctx))
+	r.properties(t, "org.example.Settings", map[string]any{"number": 1.0, "fixed": 5.0})
+	list, err := d.InterfaceProperties(ctx, "org.example.Settings")
+	want := []astarte.Property{
+		{Interface: "org.example.Settings", Major: 1, Path: "/fixed", Ownership: astarte.DeviceOwned, Value: int32(5)},
+		{Interface: "org.example.Settings", Major: 1, Path: "/number", Ownership: astarte.DeviceOwned, Value: int32(1)},
+	}
+	if diff := cmp.Diff(want, list); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if all, err := d.Properties(ctx); err != nil || len(all) != 2 {
+		t.Errorf("got %v, %v", all, err)
+	}
+	if own, err := d.DeviceProperties(ctx); err != nil || len(own) != 2 {
+		t.Errorf("got %v, %v", own, err)
+	}
+	must(t, d.ClearProperties(ctx))
+	r.properties(t, "org.example.Settings", nil)
+	if _, err := d.Property(ctx, "org.example.Settings", "/number"); !errors.Is(err, fairlead.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	stop()
+}
+
+// TestRetention sends without a connection: what is to be discarded is refused, the rest arrives in order, unless it has expired.
+func TestRetention(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	store, err := sqlitebox.Open(ctx, sqlitebox.Config{Path: filepath.Join(t.TempDir(), "outbox.db")})
+	must(t, err)
+	box, err := outbox.Open(ctx, outbox.Config{Store: store})
+	must(t, err)
+	t.Cleanup(func() { box.Close() })
+	r.cfg.Outbox = box
+	d, stop := r.start(t)
+	r.hub.SetOffline(true)
+	r.await(t, astarte.Connecting)
+	if err := d.Send(ctx, "org.example.Stored", "/discard", 1, nil); !errors.Is(err, astarte.ErrDisconnected) || !errors.Is(err, fairlead.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	must(t, d.Send(ctx, "org.example.Stored", "/expiring", 1, nil))
+	var want []any
+	for i := range 300 {
+		must(t, d.Send(ctx, "org.example.Stored", "/guaranteed", i, nil))
+		must(t, d.Send(ctx, "org.example.Stored", "/volatile", i, nil))
+		want = append(want, float64(i))
+	}
+	select {
+	case <-time.After(1100 * time.Millisecond): // the expiry, in whole seconds as the platform has it
+	case <-ctx.Done():
+	}
+	r.hub.SetOffline(false)
+	must(t, d.Flush(ctx))
+	for _, path := range []string{"/guaranteed", "/volatile"} {
+		if got := r.values(t, "org.example.Stored"+path, 300); !cmp.Equal(got, want) {
+			t.Errorf("%s: got %v", path, got)
+		}
+	}
+	if a := r.realm.Get(t, r.path("org.example.Stored/expiring")); a.Status == http.StatusOK && string(a.Data) != "[]" {
+		t.Errorf("expired value arrived: %s", a.Data)
+	}
+	r.await(t, astarte.Connected)
+	must(t, d.Send(ctx, "org.example.Stored", "/discard", 2, nil))
+	r.values(t, "org.example.Stored/discard", 1)
+	stop()
+
+	// What is stored survives the device.
+	d = r.device(t)
+	must(t, d.Send(ctx, "org.example.Stored", "/stored", 42, nil))
+	if err := d.Send(ctx, "org.example.Stored", "/discard", 1, nil); !errors.Is(err, astarte.ErrDisconnected) {
+		t.Errorf("got %v", err)
+	}
+	must(t, d.Close())
+	d, _ = r.start(t)
+	must(t, d.Flush(ctx))
+	if got := r.values(t, "org.example.Stored/stored", 1); !cmp.Equal(got, []any{42.0}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// TestCuts sends while connections are cut again and again: nothing is lost, and everything is in order but for repetitions.
+func TestCuts(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	d, _ := r.start(t)
+	const n = 400
+	for i := range n {
+		must(t, d.Send(ctx, "org.example.Stored", "/guaranteed", i, nil))
+		must(t, d.Send(ctx, "org.example.Stored", "/volatile", i, nil))
+		must(t, d.SetProperty(ctx, "org.example.Settings", "/number", i))
+		if i%20 == 10 {
+			r.hub.Cut()
+		}
+	}
+	must(t, d.Flush(ctx))
+	r.properties(t, "org.example.Settings", map[string]any{"number": n - 1.0})
+	for _, path := range []string{"/guaranteed", "/volatile"} {
+		got := r.values(t, "org.example.Stored"+path, n)
+		seen := map[any]bool{}
+		var first []any
+		for _, v := range got {
+			if !seen[v] {
+				seen[v] = true
+				first = append(first, v)
+			}
+		}
+		if len(first) != n || !slices.IsSortedFunc(first, func(a, b any) int { return int(a.(float64) - b.(float64)) }) {
+			t.Errorf("%s: got %d of %d: %v", path, len(first), n, got)
+		}
+	}
+}
+
+// TestInterfacesWhileConnected adds and removes interfaces of both owners.
+func TestInterfacesWhileConnected(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	r.cfg.Interfaces = []*astarte.Interface{astarte.MustParseInterface(sensors)}
+	d, _ := r.start(t)
+	declared := func(want ...string) {
+		t.Helper()
+		r.realm.Await(t, "devices/"+d.ID(), func(a hubtest.Answer) bool {
+			var data struct{ Introspection map[string]any }
+			if json.Unmarshal(a.Data, &data) != nil || len(data.Introspection) != len(want) {
+				return false
+			}
+			for _, name := range want {
+				if data.Introspection[name] == nil {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	declared("org.example.Sensors")
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(stored)))
+	must(t, d.Send(ctx, "org.example.Stored", "/discard", 1, nil)) // at once
+	must(t, d.Send(ctx, "org.example.Stored", "/stored", 2, nil))
+	r.values(t, "org.example.Stored/discard", 1)
+	r.values(t, "org.example.Stored/stored", 1)
+	declared("org.example.Sensors", "org.example.Stored")
+
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(commands)))
+	declared("org.example.Sensors", "org.example.Stored", "org.example.Commands")
+	r.realm.Send(t, d.ID(), "org.example.Commands", "/x/numbers", []string{"1"})
+	if got := r.received(t); got.Path != "/x/numbers" {
+		t.Errorf("got %v", got)
+	}
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(settings)))
+	must(t, d.SetProperty(ctx, "org.example.Settings", "/number", 3))
+	r.properties(t, "org.example.Settings", map[string]any{"number": 3.0})
+	must(t, d.RemoveInterface(ctx, "org.example.Settings"))
+	must(t, d.RemoveInterface(ctx, "org.example.Commands"))
+	must(t, d.RemoveInterface(ctx, "org.example.Stored"))
+	declared("org.example.Sensors")
+	if err := d.Send(ctx, "org.example.Stored", "/stored", 2, nil); !errors.Is(err, astarte.ErrInterfaceNotFound) {
+		t.Errorf("got %v", err)
+	}
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(settings)))
+	if all, err := d.Properties(ctx); err != nil || len(all) != 0 {
+		t.Errorf("properties of a removed interface: %v, %v", all, err)
+	}
+	// A server-owned interface of properties brings what Astarte has set before.
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(wishes)))
+	declared("org.example.Sensors", "org.example.Settings", "org.example.Wishes")
+	r.realm.Send(t, d.ID(), "org.example.Wishes", "/number", 4)
+	if got := r.received(t); got.Value != int32(4) {
+		t.Errorf("got %v", got)
+	}
+	must(t, d.RemoveInterface(ctx, "org.example.Wishes"))
+	declared("org.example.Sensors", "org.example.Settings")
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(wishes)))
+	if got := r.received(t); got.Value != int32(4) {
+		t.Errorf("got %v", got)
+	}
+	if len(r.states) > 0 {
+		t.Errorf("the connection was lost: %+v", <-r.states)
+	}
+	if all := d.Interfaces(); len(all) != 3 {
+		t.Errorf("got %v", all)
+	}
+	// And while there is no connection.
+	r.hub.SetOffline(true)
+	r.await(t, astarte.Connecting)
+	must(t, d.AddInterface(ctx, astarte.MustParseInterface(recipe)))
+	must(t, d.RemoveInterface(ctx, "org.example.Settings"))
+	r.hub.SetOffline(false)
+	declared("org.example.Sensors", "org.example.Wishes", "org.example.Recipe")
+}
+
+func TestDeviceRefusals(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	d := r.device(t)
+	defer d.Close()
+	var e *astarte.ValidationError
+	for name, err := range map[string]error{
+		"unknown_interface":  d.Send(ctx, "org.example.Nope", "/a", 1, nil),
+		"unknown_property":   d.SetProperty(ctx, "org.example.Nope", "/a", 1),
+		"unknown_unset":      d.UnsetProperty(ctx, "org.example.Nope", "/a"),
+		"remove_unknown":     d.RemoveInterface(ctx, "org.example.Nope"),
+		"unknown_property_2": second(d.Property(ctx, "org.example.Nope", "/a")),
+		"unknown_properties": second(d.InterfaceProperties(ctx, "org.example.Nope")),
+	} {
+		if !errors.Is(err, astarte.ErrInterfaceNotFound) || !errors.Is(err, fairlead.ErrNotFound) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	for name, err := range map[string]error{
+		"server_owned":         d.Send(ctx, "org.example.Commands", "/x/when", time.Now(), nil),
+		"server_owned_object":  d.SendObject(ctx, "org.example.Recipe", "/x", astarte.Object{}, nil),
+		"server_property":      d.SetProperty(ctx, "org.example.Wishes", "/number", 1),
+		"unset_server":         d.UnsetProperty(ctx, "org.example.Wishes", "/number"),
+		"unset_datastream":     d.UnsetProperty(ctx, "org.example.Stored", "/stored"),
+		"unset_unknown_path":   d.UnsetProperty(ctx, "org.example.Settings", "/nope"),
+		"unset_not_allowed":    d.UnsetProperty(ctx, "org.example.Settings", "/fixed"),
+		"send_property":        d.Send(ctx, "org.example.Settings", "/number", 1, nil),
+		"set_datastream":       d.SetProperty(ctx, "org.example.Stored", "/stored", 1),
+		"object_to_individual": d.SendObject(ctx, "org.example.Stored", "/stored", nil, nil),
+		"value_to_object":      d.Send(ctx, "org.example.Station", "/x", 1.0, nil),
+		"no_timestamp":         d.Send(ctx, "org.example.Sensors", "/x/temperature", 1.0, nil),
+		"wrong_type":           d.SetProperty(ctx, "org.example.Settings", "/number", "1"),
+	} {
+		if !errors.As(err, &e) || !errors.Is(err, fairlead.ErrInvalid) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	// Longer than the broker takes, though the value itself may be so long.
+	if err := d.SetProperty(ctx, "org.example.Settings", "/text", string(make([]byte, 65_500))); !errors.Is(err, fairlead.ErrTooLarge) {
+		t.Errorf("got %v", err)
+	}
+	if d.State() != astarte.Disconnected {
+		t.Errorf("got %v", d.State())
+	}
+	if err := d.AddInterface(ctx, nil); !errors.Is(err, fairlead.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+	_, err := astarte.New(astarte.Config{Realm: "X", DeviceID: "short", KeepAlive: -1, MaxVolatile: -1, Interfaces: []*astarte.Interface{nil}})
+	if !errors.Is(err, fairlead.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestPair tells what is wrong with the credentials.
+func TestPair(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	d := r.device(t)
+	must(t, d.Pair(ctx))
+	must(t, d.Pair(ctx)) // with the certificate that is there
+	if fi, err := os.Stat(filepath.Join(r.cfg.Dir, "crypto", "device.key")); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("device.key: %v, %v", fi, err)
+	}
+	must(t, d.Close())
+	r.cfg.Dir, r.cfg.DeviceID = filepath.Join(t.TempDir(), "other"), astarte.RandomDeviceID()
+	d = r.device(t)
+	var p *fairlead.PlatformError
+	if err := d.Pair(ctx); !errors.As(err, &p) || p.Code != "404" && p.Code != "403" {
+		t.Errorf("got %v", err)
+	}
+	defer d.Close()
+	defer r.run(t, d)()
+	if c := r.await(t, astarte.Connecting); !errors.As(c.Err, &p) || c.Retry <= 0 {
+		t.Errorf("got %+v", c)
+	}
+	if d.State() != astarte.Connecting {
+		t.Errorf("got %v", d.State())
+	}
+}
+
+// TestRunTwice connects, disconnects and connects the same device, and runs it twice at once.
+func TestRunTwice(t *testing.T) {
+	r := newRig(t)
+	d := r.device(t)
+	for range 2 {
+		stop := r.run(t, d)
+		r.await(t, astarte.Connected)
+		if err := d.Run(t.Context()); !errors.Is(err, fairlead.ErrInUse) {
+			t.Errorf("got %v", err)
+		}
+		if err := d.Close(); !errors.Is(err, fairlead.ErrInUse) {
+			t.Errorf("got %v", err)
+		}
+		stop()
+		if c := r.await(t, astarte.Disconnected); c.Err != nil {
+			t.Errorf("got %+v", c)
+		}
+	}
+	must(t, d.Close())
+	if err := d.Run(t.Context()); !errors.Is(err, fairlead.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	if err := d.SetProperty(t.Context(), "org.example.Settings", "/number", 1); !errors.Is(err, fairlead.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestCallbacksMaySend answers each command from its callback.
+func TestCallbacksMaySend(t *testing.T) {
+	r := newRig(t)
+	var d *astarte.Device
+	n := 0
+	r.cfg.OnData = func(data astarte.Data) {
+		n++
+		for range 150 { // more than the window
+			if err := d.Send(context.Background(), "org.example.Stored", "/discard", n, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		r.data <- data
+	}
+	d, _ = r.start(t)
+	for i := range 3 {
+		r.realm.Send(t, d.ID(), "org.example.Commands", "/x/numbers", []string{fmt.Sprint(i)})
+	}
+	for i := range 3 {
+		if got := r.received(t); !cmp.Equal(got.Value, []int64{int64(i)}) {
+			t.Errorf("got %v", got)
+		}
+	}
+	r.values(t, "org.example.Stored/discard", 450)
+}
