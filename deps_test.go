@@ -45,7 +45,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"outbox/outboxtest", ". outbox", "the suite must hold for every driver, so it knows none"},
 	{"outbox/sqlitebox", ". outbox internal/durable", "a driver keeps records, and knows nothing of limits and sending"},
 	{
-		"astarte", ". identity outbox internal/durable internal/engine internal/mqtt internal/topic internal/wire/astartewire",
+		"astarte", ". identity outbox internal/durable internal/engine internal/mqtt internal/mqtt/mqttclient internal/topic internal/wire/astartewire",
 		"a platform's SDK stands on the engine, and knows neither another platform's nor the hub",
 	},
 

@@ -57,7 +57,7 @@ func New(cfg Config) (*Device, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	d.log = d.log.With("realm", cfg.Realm, "device", cfg.DeviceID)
+	d.log = d.log.With("device", "astarte/"+cfg.Realm+"/"+cfg.DeviceID)
 	d.pairing = &Pairing{URL: cfg.PairingURL, Realm: cfg.Realm, HTTP: cfg.client()}
 	d.creds = &Credentials{Pairing: d.pairing, DeviceID: cfg.DeviceID, Secret: cfg.CredentialsSecret, Dir: filepath.Join(cfg.Dir, "crypto"), Key: cfg.Key}
 	d.props = newProperties(func() (PropertyStore, error) {

@@ -173,7 +173,7 @@ func (d *Device) certificate(ctx context.Context, a engine.Attempt) error {
 	case v.Valid:
 		return nil
 	}
-	d.log.Info("Astarte does not accept the certificate any more", "cause", v.Cause)
+	d.log.Info("Astarte does not accept the certificate any more", "reason", v.Cause)
 	return d.creds.Renew(ctx, d.identity)
 }
 

@@ -107,7 +107,7 @@ func (d *Device) warnOfExtremes(name, path string, value any) {
 		n = v
 	}
 	if n == math.MinInt32 || n == math.MinInt64 {
-		d.log.Warn("Astarte may refuse this number, and end the connection", "interface", name, "path", path, "value", n)
+		d.log.Warn("Astarte may refuse this number, and end the connection", "interface", name, "path", path)
 	}
 }
 
