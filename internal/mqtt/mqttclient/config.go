@@ -20,6 +20,9 @@ type Config struct {
 	// MaxInFlight is how many messages with QoS 1 and 2 are sent without having been acknowledged; the server may allow
 	// fewer. 0: 100. At most 60,000.
 	MaxInFlight int
+	// MaxInFlightQoS2 is how many of them may have QoS 2, before version 5, where the server cannot say what it bears. 0: 20: mosquitto 2.0.11 hangs up when
+	// there are more (observed; its setting max_inflight_messages).
+	MaxInFlightQoS2 int
 	// ReceiveMaximum is how many messages with QoS 1 and 2 the server may send without acknowledgement, where the version can say so. 0: 100.
 	ReceiveMaximum uint16
 	// MaxPacketBytes is the longest packet to take. 0: 1 MiB.
@@ -54,6 +57,12 @@ func (c *Config) complete() error {
 	}
 	if c.MaxInFlight < 0 || c.MaxInFlight > maxInFlight {
 		return fmt.Errorf("mqtt session: %w: MaxInFlight %d, want 1 to %d", fairlead.ErrInvalid, c.MaxInFlight, maxInFlight)
+	}
+	if c.MaxInFlightQoS2 == 0 {
+		c.MaxInFlightQoS2 = 20
+	}
+	if c.MaxInFlightQoS2 < 0 {
+		return fmt.Errorf("mqtt session: %w: MaxInFlightQoS2 %d is negative", fairlead.ErrInvalid, c.MaxInFlightQoS2)
 	}
 	if c.ReceiveMaximum == 0 {
 		c.ReceiveMaximum = 100

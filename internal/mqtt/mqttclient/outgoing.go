@@ -59,6 +59,7 @@ type outgoing struct {
 	first, last *flight
 	waiting     *flight // the first one in the list with stage waiting; all behind it are waiting too
 	unacked     int     // sent or released on this connection: what counts against the receive maximum
+	unacked2    int     // of these with QoS 2
 
 	suspect []bool // by identifier: the server may hold an older message; see the package comment
 	extra   []bool // by identifier: a PUBCOMP will come for a PUBREL of ours that no flight knows of
@@ -104,7 +105,7 @@ func (o *outgoing) remove(f *flight) {
 			o.waiting = f.next
 		}
 	} else {
-		o.unacked--
+		o.count(f, -1)
 	}
 	if f.prev == nil {
 		o.first = f.next
@@ -122,13 +123,26 @@ func (o *outgoing) remove(f *flight) {
 	o.inUse--
 }
 
+// count notes that a flight was sent on this connection, or has ended.
+func (o *outgoing) count(f *flight, n int) {
+	o.unacked += n
+	if f.publish.QoS == 2 {
+		o.unacked2 += n
+	}
+}
+
+// permits tells whether the server bears one more.
+func (o *outgoing) permits(c *conn, qos byte) bool {
+	return o.unacked < c.sendMax && (qos < 2 || o.unacked2 < c.sendMax2)
+}
+
 // reconnect makes all flights wait to be sent again.
 func (o *outgoing) reconnect() {
 	for f := o.first; f != nil; f = f.next {
 		f.again = f.again || f.stage != waiting
 		f.stage = waiting
 	}
-	o.waiting, o.unacked = o.first, 0
+	o.waiting, o.unacked, o.unacked2 = o.first, 0, 0
 	for id, lost := range o.extra { // that PUBREL may not have arrived; rather a message twice than one lost
 		o.suspect[id] = o.suspect[id] || lost
 	}
@@ -177,7 +191,7 @@ func (s *Session) Send(ctx context.Context, m *Outgoing) error {
 		if err := c.permits(&m.Publish); err != nil {
 			return err
 		}
-		if len(c.buffer) < maxBufferBytes && (m.QoS == 0 || !s.out.full() && s.out.waiting == nil && s.out.unacked < c.sendMax) {
+		if len(c.buffer) < maxBufferBytes && (m.QoS == 0 || !s.out.full() && s.out.waiting == nil && s.out.permits(c, m.QoS)) {
 			break
 		}
 		if err := s.wait(ctx); err != nil {
@@ -207,9 +221,9 @@ func (s *Session) sendWaiting() {
 		return
 	}
 	now := time.Now()
-	for f := s.out.waiting; f != nil && s.out.unacked < c.sendMax; f = s.out.waiting {
+	for f := s.out.waiting; f != nil && s.out.permits(c, f.publish.QoS); f = s.out.waiting {
 		s.out.waiting = f.next
-		s.out.unacked++
+		s.out.count(f, 1)
 		f.at, f.stage = now, sent
 		if f.again {
 			s.stats.Resent++
