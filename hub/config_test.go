@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/broker"
 )
 
 func TestConfigIsChecked(t *testing.T) {
@@ -112,6 +114,23 @@ func TestAddressesInURLs(t *testing.T) {
 	} {
 		if got := p.at(host, l); got != want {
 			t.Errorf("at(%q): got %q, want %q", host, got, want)
+		}
+	}
+}
+
+// TestDefaultsOfTheBroker: the numbers that users of this package are told are those of the broker.
+func TestDefaultsOfTheBroker(t *testing.T) {
+	for _, d := range []struct {
+		name      string
+		got, want any
+	}{
+		{"DefaultMQTTPending", DefaultMQTTPending, broker.DefaultPending},
+		{"DefaultConnectTimeout", DefaultConnectTimeout, broker.DefaultConnectTimeout},
+		{"DefaultMQTTRetained", DefaultMQTTRetained, broker.DefaultMaxRetained},
+		{"DefaultMQTTRetainedBytes", DefaultMQTTRetainedBytes, broker.DefaultMaxRetainedBytes},
+	} {
+		if d.got != d.want {
+			t.Errorf("%s: got %v, want %v as the broker has it", d.name, d.got, d.want)
 		}
 	}
 }

@@ -38,14 +38,14 @@ type Config struct {
 	// Limits stand for the zero fields of each Grant's limits; zero fields here stand for DefaultLimits.
 	Limits core.Limits
 	// MaxRetained and MaxRetainedBytes bound the retained messages of each tenant; bytes are those of topics, payloads and
-	// properties. 0: 500,000 and 256 MiB.
+	// properties. 0: DefaultMaxRetained and DefaultMaxRetainedBytes.
 	MaxRetained      int
 	MaxRetainedBytes int64
-	// ConnectTimeout bounds the TLS handshake and, anew, the wait for CONNECT. 0: 10 s.
+	// ConnectTimeout bounds the TLS handshake and, anew, the wait for CONNECT. 0: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a client may take to accept bytes before it counts as gone. 0: 15 s.
 	WriteTimeout time.Duration
-	// Pending bounds connections that have not signed in yet. nil: 4096 in all.
+	// Pending bounds connections that have not signed in yet. nil: DefaultPending in all.
 	Pending *listen.Gate
 	// MaxConnections bounds connections that have signed in. 0: no bound.
 	MaxConnections int
@@ -53,6 +53,14 @@ type Config struct {
 	// called on the connection's goroutine. nil: nobody is told.
 	Refused func(core.Refusal)
 }
+
+// Defaults of [Config]. Package hub tells its users the same numbers, and tests that they are.
+const (
+	DefaultConnectTimeout   = 10 * time.Second
+	DefaultPending          = 4096
+	DefaultMaxRetained      = 500_000
+	DefaultMaxRetainedBytes = 256 << 20
+)
 
 // DefaultLimits apply where neither the Grant nor the Config says otherwise.
 var DefaultLimits = core.Limits{
@@ -119,19 +127,19 @@ func New(cfg Config) *Broker {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = 10 * time.Second
+		cfg.ConnectTimeout = DefaultConnectTimeout
 	}
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = 15 * time.Second
 	}
 	if cfg.Pending == nil {
-		cfg.Pending = listen.NewGate(4096, 0)
+		cfg.Pending = listen.NewGate(DefaultPending, 0)
 	}
 	if cfg.MaxRetained == 0 {
-		cfg.MaxRetained = 500_000
+		cfg.MaxRetained = DefaultMaxRetained
 	}
 	if cfg.MaxRetainedBytes == 0 {
-		cfg.MaxRetainedBytes = 256 << 20
+		cfg.MaxRetainedBytes = DefaultMaxRetainedBytes
 	}
 	cfg.Limits = limits(cfg.Limits, DefaultLimits)
 	b := &Broker{

@@ -196,6 +196,34 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
+// TestLimitsAreDocumentedOnce: docs/limits.md has each limit, with the default that docs/configuration.md has.
+func TestLimitsAreDocumentedOnce(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile("../../../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	simple := strings.NewReplacer(", or what file descriptors allow", "", "`", "", `"`, "", " ", "")
+	explained := map[string]string{}
+	for _, r := range regexp.MustCompile("(?m)^\\| (`[a-z0-9_`, ]+`) \\| (.+?) \\|").FindAllStringSubmatch(read("limits.md"), -1) {
+		defaults := strings.Split(r[2], ";")
+		for i, name := range strings.Split(r[1], ",") {
+			explained[simple.Replace(name)] = simple.Replace(defaults[min(i, len(defaults)-1)])
+		}
+	}
+	for _, r := range regexp.MustCompile("(?m)^\\| `limits\\.([a-z0-9_]+)` \\| .+? \\| (.+?) \\|").FindAllStringSubmatch(read("configuration.md"), -1) {
+		if got, want := explained[r[1]], simple.Replace(r[2]); got != want {
+			t.Errorf("%s: docs/limits.md has the default %q, docs/configuration.md %q", r[1], got, want)
+		}
+		delete(explained, r[1])
+	}
+	for name := range explained {
+		t.Errorf("docs/limits.md has %s, which is no setting", name)
+	}
+}
+
 func FuzzFile(f *testing.F) {
 	f.Add("data_dir = \"/d\"\nretention = { sample_bytes = \"20GiB\" }\n[log]\nlevel = \"info\"\n")
 	f.Add("names = [\"a\", 'b', [1]]\n[[retention]]\nx.y = 2024-01-01\nmqtt_port = 0x10")
