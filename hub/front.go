@@ -54,8 +54,8 @@ func (p *parts) verify(cs tls.ConnectionState) error {
 // verifyTimeout bounds the wait for the list of registered authorities, which is read when it has changed.
 const verifyTimeout = 5 * time.Second
 
-// verifyClient tells whether a certificate is one that a dialect may accept: of our CA, or of an authority that a tenant
-// has registered for its plain devices.
+// verifyClient tells whether a certificate is one that a dialect may accept: of our CA, or of an authority that one of them
+// knows.
 func (p *parts) verifyClient(leaf *x509.Certificate) error {
 	err := p.ca.Verify(leaf)
 	if !errors.Is(err, ca.ErrUnknownIssuer) {
@@ -63,7 +63,12 @@ func (p *parts) verifyClient(leaf *x509.Certificate) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
 	defer cancel()
-	return p.devices.VerifyForeign(ctx, leaf)
+	for _, d := range p.dialects {
+		if v, ok := d.(dialect.Verifier); ok && errors.Is(err, ca.ErrUnknownIssuer) {
+			err = v.VerifyForeign(ctx, leaf)
+		}
+	}
+	return err
 }
 
 // httpsTLS is the TLS side of the HTTPS port. Certificates that nobody accepts are no reason to refuse HTTP; those of a

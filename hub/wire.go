@@ -58,7 +58,6 @@ type parts struct {
 	sweeper     *sweep.Sweeper
 	hasher      *credential.Hasher
 	broker      *broker.Broker
-	devices     *mqtt.Dialect // the dialect of plain devices
 	dialects    []dialect.Dialect
 
 	closers []func() error // in the order of opening
@@ -275,19 +274,18 @@ func (h *Hub) assemble(p *parts) {
 		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, MaxConnections: p.limits.MQTTConnections,
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})
-	p.devices = mqtt.New(mqtt.Config{
-		Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-		DefaultTenant: h.defaultTenant(), Hasher: p.hasher, Anonymous: h.cfg.MQTTAnonymous,
-	})
 	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Serving: p.broker.Serving, Logger: h.cfg.Logger})
-	// Each dialect is a line here.
+	// Each dialect is an element here, and nowhere else.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
 			Refused:   p.refusals.Add,
 			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
 		}),
-		p.devices, // the last one: it takes what no platform wants
+		mqtt.New(mqtt.Config{ // the last one: it takes what no platform wants
+			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+			DefaultTenant: h.defaultTenant(), Hasher: p.hasher, Anonymous: h.cfg.MQTTAnonymous,
+		}),
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))
 	for _, d := range p.dialects {

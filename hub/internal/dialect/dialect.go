@@ -4,6 +4,7 @@ package dialect
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"time"
@@ -61,6 +62,13 @@ type Link interface {
 	// the batch is on disk. A message that breaks the platform's rules is not an error here: the dialect puts its
 	// platform's reaction into the batch. An error closes the connection without an acknowledgement.
 	Receive(t *Topic, m Publish, b *commit.Batch) error
+}
+
+// A Verifier is a dialect whose devices may show certificates of authorities that are not the hub's.
+type Verifier interface {
+	// VerifyForeign tells whether one of those authorities has signed a certificate, which is valid now. Its errors are those
+	// of ca.CA.Verify; ca.ErrUnknownIssuer means that it is for others to judge. It is called in TLS handshakes.
+	VerifyForeign(ctx context.Context, leaf *x509.Certificate) error
 }
 
 // An Identifier is a dialect that can tell whose connection a client says it is, without believing it: for operators who
