@@ -91,6 +91,7 @@ type wsConn struct {
 	net.Conn
 	br  *bufio.Reader
 	dec websocket.Decoder
+	err error // of Read, to come when all data has been read
 
 	mu  sync.Mutex // one frame at a time: those of Write, and the answers that Read gives
 	out []byte
@@ -98,27 +99,26 @@ type wsConn struct {
 
 // Read returns what frames carry, and answers pings. A Close frame is the end of the stream.
 func (c *wsConn) Read(p []byte) (int, error) {
-	for {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for c.err == nil {
 		n, err := c.br.Read(p)
-		if n > 0 {
-			k, derr := c.dec.Decode(p[:n])
-			if pong, ok := c.dec.Pong(); ok {
-				err = errors.Join(err, c.frame(websocket.Pong, pong))
-			}
-			if derr != nil {
-				err = c.end(derr)
-			}
-			if k > 0 {
-				return k, nil // a lasting error comes again
+		c.err = err
+		k, err := c.dec.Decode(p[:n])
+		if pong, ok := c.dec.Pong(); ok {
+			if err := c.frame(websocket.Pong, pong); err != nil {
+				c.err = err
 			}
 		}
 		if err != nil {
-			return 0, err
+			c.err = c.end(err)
 		}
-		if len(p) == 0 {
-			return 0, nil
+		if k > 0 {
+			return k, nil
 		}
 	}
+	return 0, c.err
 }
 
 // end answers the peer's Close, or tells it what was wrong.
