@@ -90,8 +90,9 @@ func (d *Dialect) VerifyForeign(ctx context.Context, leaf *x509.Certificate) err
 	return err
 }
 
-// issuer returns the authority that has signed a certificate.
-func (d *Dialect) issuer(ctx context.Context, leaf *x509.Certificate) (*authority, error) {
+// issuer returns the authority that has signed a certificate. It does so with an error too, if that is about the
+// certificate's dates or use and not about whose it is.
+func (d *Dialect) issuer(ctx context.Context, leaf *x509.Certificate) (signer *authority, err error) {
 	list, err := d.issuers(ctx, leaf)
 	if err != nil {
 		return nil, err
@@ -104,8 +105,17 @@ func (d *Dialect) issuer(ctx context.Context, leaf *x509.Certificate) (*authorit
 		}
 		// Another one of the same name may have signed it; nothing is said of the dates of what is not theirs.
 		if !errors.Is(err, ca.ErrBadSignature) {
-			failed = err
+			signer, failed = a, err
 		}
 	}
-	return nil, failed
+	return signer, failed
+}
+
+// names returns whom a certificate of the authority names. Without an id it is nobody whom the tenant could have.
+func (a *authority) names(leaf *x509.Certificate) core.DeviceKey {
+	k := deviceKey(a.Tenant, core.DeviceID(leaf.Subject.CommonName))
+	if k.ID.Validate() != nil {
+		k.ID = ""
+	}
+	return k
 }

@@ -53,8 +53,11 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 	case errors.Is(err, dialect.ErrNotMine):
 		return core.Grant{}, nil, err
 	case err != nil:
-		k, _ := d.Identify(c)
-		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: errors.Is(err, core.ErrDenied) && p.Num != 0, Err: err}
+		k := p.DeviceKey
+		if k.Tenant == "" {
+			k, _ = d.Identify(c)
+		}
+		return core.Grant{}, nil, &core.SignInError{Device: k, Proven: errors.Is(err, core.ErrDenied) && p.ID != "", Err: err}
 	}
 	return d.grant(c, p)
 }
@@ -88,15 +91,36 @@ func sessionKey(t core.TenantID, id core.DeviceID, clientID string) core.Session
 	return core.SessionKey{Tenant: t, Dialect: Name, ClientID: string(id) + "/" + clientID}
 }
 
-// Identify implements dialect.Identifier.
+// identifyTimeout bounds the wait for the list of registered authorities when somebody has been refused.
+const identifyTimeout = time.Second
+
+// Identify implements dialect.Identifier. A name counts in the tenant that it is a name in: that of a certificate in its
+// authority's, whose operators would else not see it and those of the default tenant would. A certificate of nobody's
+// authority belongs to no tenant, whatever its name is.
 func (d *Dialect) Identify(c core.Claim) (core.DeviceKey, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), identifyTimeout)
+	defer cancel()
+	if c.Certificate != nil {
+		if a, err := d.issuer(ctx, c.Certificate); a != nil {
+			return a.names(c.Certificate), true
+		} else if !errors.Is(err, ca.ErrUnknownIssuer) {
+			return core.DeviceKey{}, false
+		}
+	}
 	if c.HasUsername {
 		return d.user(c.Username)
 	}
-	if c.Certificate != nil {
-		return d.user(c.Certificate.Subject.CommonName)
+	if c.Certificate == nil {
+		return core.DeviceKey{}, false
 	}
-	return core.DeviceKey{}, false
+	switch err := d.cfg.CA.Verify(c.Certificate); {
+	case errors.Is(err, ca.ErrUnknownIssuer), errors.Is(err, ca.ErrBadSignature):
+		return core.DeviceKey{}, false
+	}
+	if !strings.Contains(c.Certificate.Subject.CommonName, "/") { // ours have TENANT/DEVICE
+		return core.DeviceKey{}, false
+	}
+	return d.user(c.Certificate.Subject.CommonName)
 }
 
 // user reads a user name: DEVICE or TENANT/DEVICE.
@@ -156,12 +180,17 @@ func (d *Dialect) issued(ctx context.Context, c core.Claim) (p proof, err error)
 
 var errRevoked = fmt.Errorf("%w: certificate is revoked", core.ErrDenied)
 
-// foreign finds the device that the certificate of a registered authority names, and makes it where that is wanted.
+// foreign finds the device that the certificate of a registered authority names, and makes it where that is wanted. Whom
+// the certificate names is in the proof too when there is an error, as far as its authority is known.
 func (d *Dialect) foreign(ctx context.Context, c core.Claim) (p proof, err error) {
 	a, err := d.issuer(ctx, c.Certificate)
 	if errors.Is(err, ca.ErrUnknownIssuer) {
 		return p, dialect.ErrNotMine
-	} else if err != nil {
+	}
+	if a != nil {
+		p.DeviceKey = a.names(c.Certificate)
+	}
+	if err != nil {
 		return p, err
 	}
 	k := deviceKey(a.Tenant, core.DeviceID(c.Certificate.Subject.CommonName))
@@ -170,6 +199,7 @@ func (d *Dialect) foreign(ctx context.Context, c core.Claim) (p proof, err error
 	}
 	p.ends = c.Certificate.NotAfter
 	p.Holder, err = d.find(ctx, k, a.Register)
+	p.DeviceKey = k
 	if errors.Is(err, core.ErrNotFound) {
 		err = fmt.Errorf("%w: there is no device %s, and its authority does not register devices", core.ErrDenied, k)
 	}

@@ -284,6 +284,47 @@ func TestCertificateOfARegisteredAuthority(t *testing.T) {
 	}
 }
 
+// A refusal is seen by the tenant that it concerns, and by no other: that of a certificate is its authority's.
+func TestRefusalsBelongToTheAuthoritysTenant(t *testing.T) {
+	g := newRig(t, nil)
+	ours, nobodys := newFactory(t, "Factory"), newFactory(t, "Elsewhere")
+	g.do(func(tx *commit.Tx) error {
+		_, err := credential.RegisterAuthority(tx, credential.Authority{Tenant: "acme", PEM: ours.pem()})
+		return err
+	})
+	acme := func(id core.DeviceID) core.DeviceKey { return core.DeviceKey{Tenant: "acme", Dialect: Name, ID: id} }
+	old := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
+	user := claim("dev/pump", "x")
+	for name, c := range map[string]struct {
+		crt    *x509.Certificate
+		claim  core.Claim
+		want   core.DeviceKey
+		proven bool // at sign-in
+	}{
+		"no such device":           {ours.sign("newbie", nil), claim("", ""), acme("newbie"), true},
+		"expired":                  {ours.sign("newbie", old), claim("", ""), acme("newbie"), false},
+		"no device id":             {ours.sign("dev/newbie", nil), claim("", ""), acme(""), false},
+		"and another's user name":  {ours.sign("newbie", nil), user, acme("newbie"), true},
+		"nobody's":                 {nobodys.sign("newbie", nil), claim("", ""), core.DeviceKey{}, false},
+		"nobody's, with a tenant":  {nobodys.sign("dev/newbie", nil), claim("", ""), core.DeviceKey{}, false},
+		"nobody's and a user name": {nobodys.sign("newbie", nil), user, g.key("dev/pump"), false},
+	} {
+		c.claim.Certificate = c.crt
+		if got, _ := g.d.Identify(c.claim); got != c.want {
+			t.Errorf("%s: before sign-in it is booked under %q, want %q", name, got, c.want)
+		}
+		_, _, err := g.signIn(c.claim)
+		var known *core.SignInError
+		if errors.As(err, &known) {
+			if known.Device != c.want || known.Proven != c.proven {
+				t.Errorf("%s: booked under %q (proven: %t), want %q", name, known.Device, known.Proven, c.want)
+			}
+		} else if c.want.Tenant != "" || !errors.Is(err, dialect.ErrNotMine) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 // Without credentials one gets in only where that is allowed: on a port without TLS.
 func TestAnonymous(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Anonymous = true })
