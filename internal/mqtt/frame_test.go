@@ -47,6 +47,7 @@ func sum(b []byte) (n uint64) {
 	return n
 }
 
+// Statements of 5: [MQTT-1.5.5-1].
 func TestFrameReaderEnds(t *testing.T) {
 	long := appendHeader(nil, TypePublish, 0, 5000)
 	for _, c := range []struct {

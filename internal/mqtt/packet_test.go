@@ -89,6 +89,7 @@ var valid = []struct {
 	{"", "e0 00", &Disconnect{}},
 }
 
+// Statements of 3.1.1: [MQTT-2.2.2-1].
 func TestValidPackets(t *testing.T) {
 	for _, c := range valid {
 		raw := unhex(t, c.raw)

@@ -51,6 +51,7 @@ func toyStep(code mqtt.ReasonCode, data string) mqtt.Auth {
 	return p
 }
 
+// Statements of 5: [MQTT-3.2.0-1].
 func TestEnhancedAuthentication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startHub(t, t.TempDir(), Config{})
@@ -87,6 +88,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 	})
 }
 
+// Statements of 5: [MQTT-3.1.2-30] [MQTT-4.12.0-4].
 func TestAuthenticationFails(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	const more = mqtt.ReasonContinueAuthentication

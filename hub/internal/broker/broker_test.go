@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
+// Statements of 3.1.1: [MQTT-3.3.4-1].
 func TestPublishIsStoredBeforeItIsAcknowledged(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	c, _ := h.connect("pump", true)
@@ -82,6 +83,7 @@ func TestQuirkDupOnNewSession(t *testing.T) {
 	}
 }
 
+// Statements of 3.1.1: [MQTT-3.3.2-3] [MQTT-3.3.5-1]; of 5: [MQTT-3.3.2-3].
 func TestDeliveryToSubscribers(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	a, _ := h.connect("a", true)
@@ -137,6 +139,7 @@ func TestDeliveryToOneSessionOnly(t *testing.T) {
 	b.ExpectNothing()
 }
 
+// Statements of 3.1.1: [MQTT-3.1.3-2]; of 5: [MQTT-3.1.3-2].
 func TestTenantsDoNotMeet(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	a, _ := h.connect("same", false)
@@ -151,6 +154,8 @@ func TestTenantsDoNotMeet(t *testing.T) {
 	a.ExpectNothing()  // and was not taken over
 }
 
+// Statements of 3.1.1: [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.1.3-2] [MQTT-3.1.4-3] [MQTT-3.2.2-1]
+// [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-4.1.0-1] [MQTT-4.5.0-1].
 func TestSessionStays(t *testing.T) {
 	dir := t.TempDir()
 	h := startHub(t, dir, Config{})
@@ -206,6 +211,8 @@ func TestSessionStays(t *testing.T) {
 	}
 }
 
+// Statements of 3.1.1: [MQTT-2.3.1-4] [MQTT-3.2.0-1] [MQTT-3.3.1-1] [MQTT-4.1.0-1] [MQTT-4.3.3-1] [MQTT-4.4.0-1]; of
+// 5: [MQTT-3.3.1-1] [MQTT-4.3.3-5] [MQTT-4.3.3-6].
 func TestQueuedMessagesOverAReconnection(t *testing.T) {
 	dir := t.TempDir()
 	h := startHub(t, dir, Config{})
@@ -247,6 +254,7 @@ func TestQueuedMessagesOverAReconnection(t *testing.T) {
 	c.ExpectNothing()
 }
 
+// Statements of 3.1.1: [MQTT-4.1.0-1] [MQTT-4.3.3-2].
 func TestIncomingQoS2OverARestart(t *testing.T) {
 	dir := t.TempDir()
 	h := startHub(t, dir, Config{})
@@ -275,6 +283,7 @@ func TestIncomingQoS2OverARestart(t *testing.T) {
 	}
 }
 
+// Statements of 3.1.1: [MQTT-3.1.4-2].
 func TestTakeover(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	a, _ := h.connect("pump", false)
@@ -294,6 +303,7 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
+// Statements of 3.1.1: [MQTT-3.1.2-10] [MQTT-3.14.4-1] [MQTT-3.14.4-3].
 func TestWill(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	watcher, _ := h.connect("watcher", true)
@@ -379,13 +389,15 @@ func TestTakeoverLosesNothing(t *testing.T) {
 
 type sender struct{ c net.Conn }
 
+// Statements of 3.1.1: [MQTT-3.1.3-7] [MQTT-3.1.3-9] [MQTT-3.2.2-5].
 func TestRefusals(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	connect := mqtt.Connect{Version: mqtt.V311, ClientID: "x", CleanStart: true, Username: "t", HasUsername: true}
 	for _, kind := range core.Kinds {
 		h.plain.refuse = fmt.Errorf("no: %w", kind)
 		c := h.dial()
-		if got := c.TryConnect(connect).Code; got == 0 || got == mqtt.ConnAckNotAuthorized != (kind == core.ErrDenied || kind == core.ErrNotFound || kind == core.ErrConflict) {
+		if got := c.TryConnect(connect).Code; got == 0 || got == mqtt.ConnAckNotAuthorized != (kind == core.ErrDenied || kind == core.ErrNotFound || kind == core.ErrConflict) ||
+			got == mqtt.ConnAckBadClientID != (kind == core.ErrInvalid) {
 			t.Errorf("%v: code %d", kind, got)
 		}
 		c.ExpectClosed()
@@ -399,6 +411,7 @@ func TestRefusals(t *testing.T) {
 	if got := c.TryConnect(mqtt.Connect{Version: mqtt.V311, Username: "t", HasUsername: true}).Code; got != mqtt.ConnAckBadClientID {
 		t.Errorf("[MQTT-3.1.3-8] code %d", got)
 	}
+	c.ExpectClosed()
 	for name, b := range map[string][]byte{ // [MQTT-3.1.2-2]
 		"unknown version":          {0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 9, 2, 0, 60, 0, 0},
 		"3.1.1 by the name of 3.1": {0x10, 0x0f, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 4, 2, 0, 60, 0, 1, 'x'},
@@ -439,6 +452,7 @@ func TestPacketsRightBehindConnect(t *testing.T) {
 	}
 }
 
+// Statements of 5: [MQTT-3.2.0-2].
 func TestSecondConnectIsAViolation(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	c, _ := h.connect("pump", true)
@@ -523,6 +537,7 @@ func TestOrderlyStopEndsConnections(t *testing.T) {
 	h.stop()
 }
 
+// Statements of 3.1.1: [MQTT-4.8.0-2].
 func TestDiskRefuses(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	c, _ := h.connect("pump", false)

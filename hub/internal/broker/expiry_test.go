@@ -15,6 +15,7 @@ func later(d time.Duration) {
 	synctest.Wait()
 }
 
+// Statements of 5: [MQTT-4.1.0-1] [MQTT-4.1.0-2].
 func TestSessionExpiry(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for name, c := range map[string]struct {
@@ -61,6 +62,7 @@ func TestSessionExpiry(t *testing.T) {
 }
 
 // Each end of a connection starts the time anew, also when the hub ends; what ended meanwhile is gone at the start.
+// Statements of 5: [MQTT-4.1.0-2].
 func TestSessionExpiryOverRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -142,6 +144,7 @@ func TestSessionExpiryOfDisconnect(t *testing.T) {
 
 // Clean Start ends what was there [MQTT-3.1.2-4]; without it the session is taken up [MQTT-3.1.2-5], also by a connection
 // that ends it.
+// Statements of 5: [MQTT-3.1.2-6] [MQTT-3.1.3-2] [MQTT-3.1.4-4] [MQTT-3.2.2-2].
 func TestCleanStart(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	connect := func(clean bool, expiry uint32, want bool) {

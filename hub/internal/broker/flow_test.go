@@ -66,6 +66,7 @@ func TestWrongAcknowledgement(t *testing.T) {
 }
 
 // PUBACK and PUBREC with a failure end the exchange [MQTT-4.3.3-4]; identifiers that nobody knows are answered so.
+// Statements of 5: [MQTT-2.2.1-3].
 func TestReasonCodesOfExchanges(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	for _, expiry := range []uint32{0, 60} {
@@ -175,6 +176,7 @@ func TestReceiveMaximumOfTheServer(t *testing.T) {
 }
 
 // The client's receive maximum bounds what it is sent, whatever our own window is [MQTT-3.3.4-9].
+// Statements of 5: [MQTT-4.9.0-2].
 func TestReceiveMaximumOfTheClient(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{Limits: core.Limits{Inflight: 5}})
 	for limit, want := range map[uint16]int{2: 2, 100: 5, 0: 5} {
@@ -215,6 +217,7 @@ func TestReceiveMaximumOfTheClient(t *testing.T) {
 }
 
 // Packets over the maximum size are refused, counted as a whole, and not sent to a client that does not take them.
+// Statements of 5: [MQTT-3.2.2-15].
 func TestMaximumPacketSize(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{Limits: core.Limits{MaxPacketBytes: 1000}})
 	c, ack := h.connect5(mqtt.Connect{ClientID: "pump", CleanStart: true})
@@ -298,6 +301,7 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 	}
 }
 
+// Statements of 5: [MQTT-3.2.2-17] [MQTT-3.3.2-12].
 func TestTopicAliasesOfTheClient(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{Limits: core.Limits{TopicAliases: 2}})
 	c, ack := h.connect5(mqtt.Connect{ClientID: "pump", CleanStart: true})
@@ -331,6 +335,7 @@ func TestTopicAliasesOfTheClient(t *testing.T) {
 }
 
 // Aliases are used towards clients that take some [MQTT-3.1.2-26], and no others [MQTT-3.1.2-27].
+// Statements of 5: [MQTT-3.3.2-11].
 func TestTopicAliasesTowardsTheClient(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	for most, want := range map[uint16]string{0: "a b a b c a", 1: "a=1 b =1 b c =1", 2: "a=1 b=2 =1 =2 c =1"} {
@@ -365,6 +370,7 @@ func TestTopicAliasesTowardsTheClient(t *testing.T) {
 }
 
 // Each end that the broker brings about is told.
+// Statements of 5: [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.2-1].
 func TestServerDisconnects(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	key := core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "pump"}

@@ -37,6 +37,7 @@ func (h *testHub) as(v mqtt.Version, p mqtt.Connect) (*mqtttest.Client, mqtt.Con
 
 // A CONNECT that is not well formed ends the connection: [MQTT-3.1.4-1], [MQTT-3.1.2-3]. Before version 5 nothing is said
 // about it, and what is not CONNECT is never answered: [MQTT-3.1.0-1].
+// Statements of 3.1.1: [MQTT-3.2.2-6].
 func TestMalformedConnectIsNotAnswered(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	for name, b := range map[string][]byte{
@@ -119,6 +120,7 @@ func TestClientIdentifiers(t *testing.T) {
 
 // [MQTT-3.1.2-12]: no will, nothing to publish. [MQTT-3.1.2-16] [MQTT-3.1.2-14]: one that is not to be retained is not;
 // [MQTT-3.1.2-17] [MQTT-3.1.2-15]: one that is, is. [MQTT-3.1.2-10]: each is published once.
+// Statements of 3.1.1: [MQTT-3.1.2-8].
 func TestRetainedWills(t *testing.T) {
 	eachVersion(t, func(t *testing.T, h *testHub, v mqtt.Version) {
 		w, _ := h.as(v, mqtt.Connect{ClientID: "watcher", CleanStart: true})
@@ -182,6 +184,7 @@ func TestDupIsNotPassedOn(t *testing.T) {
 }
 
 // [MQTT-3.8.4-6] [MQTT-3.8.4-8]: a message comes with its own QoS or the granted one, whichever is lower; retained ones too.
+// Statements of 3.1.1: [MQTT-3.3.1-5].
 func TestQoSIsTheLower(t *testing.T) {
 	eachVersion(t, func(t *testing.T, h *testHub, v mqtt.Version) {
 		for granted := range byte(3) {
@@ -207,6 +210,7 @@ func TestQoSIsTheLower(t *testing.T) {
 
 // One SUBACK [MQTT-3.8.4-1] with the packet's identifier [MQTT-3.8.4-2] answers all filters [MQTT-3.8.4-4], each with the
 // QoS that was granted or a failure [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7], in their order [MQTT-3.9.3-1].
+// Statements of 3.1.1: [MQTT-2.3.1-7]; of 5: [MQTT-2.2.1-6].
 func TestManyFiltersInOneSubscribe(t *testing.T) {
 	eachVersion(t, func(t *testing.T, h *testHub, v mqtt.Version) {
 		h.plain.grant = func(g *core.Grant) { g.Subscribe = []string{"ok/#"} }
@@ -232,6 +236,7 @@ func TestManyFiltersInOneSubscribe(t *testing.T) {
 // [MQTT-3.10.4-1]: a filter is ended by its own characters only; [MQTT-3.10.4-2]: then nothing more comes by it. The answer
 // [MQTT-3.10.4-4] has the packet's identifier, comes also where there was no such subscription [MQTT-3.10.4-5], and is one
 // for all filters [MQTT-3.10.4-6], in their order [MQTT-3.11.3-1].
+// Statements of 3.1.1: [MQTT-2.3.1-7]; of 5: [MQTT-2.2.1-6].
 func TestUnsubscribe(t *testing.T) {
 	eachVersion(t, func(t *testing.T, h *testHub, v mqtt.Version) {
 		c, _ := h.as(v, mqtt.Connect{ClientID: "c", CleanStart: true})
@@ -286,6 +291,7 @@ func TestUnsubscribeCompletesDelivery(t *testing.T) {
 // [MQTT-2.3.1-4] [MQTT-2.2.1-4], [MQTT-4.3.2-1], [MQTT-4.3.3-1]: a message gets an identifier that no other one has which is
 // still under way; a first sending is no repetition. [MQTT-2.3.1-1]: it is not 0. [MQTT-4.3.2-3] and [MQTT-4.3.3-3] of
 // version 5: only the acknowledgement ends that.
+// Statements of 5: [MQTT-4.3.2-2] [MQTT-4.3.3-2].
 func TestIdentifiersUnderWayDiffer(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		h := startHub(t, t.TempDir(), Config{Limits: core.Limits{Inflight: 10}})
@@ -314,6 +320,7 @@ func TestIdentifiersUnderWayDiffer(t *testing.T) {
 // PUBREC [MQTT-4.3.3-9], after PUBCOMP [MQTT-4.3.3-12]. Whatever DUP says, the next message is a new one. Until then the
 // message is acknowledged again and not passed on [MQTT-4.3.3-10]. The answers [MQTT-3.3.4-1] have the identifier of what they
 // answer: [MQTT-2.3.1-6] [MQTT-2.2.1-5], [MQTT-4.3.2-4], [MQTT-4.3.3-8], [MQTT-4.3.3-11].
+// Statements of 3.1.1: [MQTT-2.3.1-3].
 func TestIdentifiersAreFreed(t *testing.T) {
 	eachVersion(t, func(t *testing.T, h *testHub, v mqtt.Version) {
 		w, _ := h.as(v, mqtt.Connect{ClientID: "watcher", CleanStart: true})
@@ -378,7 +385,8 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// [MQTT-4.4.0-1]: messages are repeated on a new connection and at no other time.
+// [MQTT-4.4.0-1]: messages are repeated on a new connection and at no other time. In 3.1.1, [MQTT-4.1.0-2]: the session is
+// there for as long as the connection.
 func TestNothingIsRepeatedWithoutReconnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startHub(t, t.TempDir(), Config{})
@@ -477,5 +485,51 @@ func TestTopicsAreNotNormalised(t *testing.T) {
 		if m := c.ReceiveMessage(); string(m.Topic) != long {
 			t.Errorf("got %d bytes", len(m.Topic))
 		}
+	})
+}
+
+// [MQTT-4.8.0-1] [MQTT-4.13.1-1]: what breaks the rules ends the connection, with its will, and nothing of it is done.
+func TestViolationsEndTheConnection(t *testing.T) {
+	eachVersion(t, func(t *testing.T, h *testHub, v mqtt.Version) {
+		w, _ := h.as(v, mqtt.Connect{ClientID: "watcher", CleanStart: true})
+		w.Subscribe("#", 1)
+		for name, raw := range map[string]string{
+			"type 0":                      "\x00\x00",
+			"flags of PUBACK":             "\x42\x02\x00\x01",
+			"flags of PINGREQ":            "\xc1\x00",
+			"flags of DISCONNECT":         "\xe4\x00",
+			"PINGREQ with a body":         "\xc0\x01\x00",
+			"QoS 3":                       "\x36\x05\x00\x01a\x00\x01",
+			"no topic":                    "\x30\x00",
+			"U+0000 in the topic":         "\x30\x04\x00\x01\x00\x00",
+			"topic not UTF-8":             "\x30\x04\x00\x01\xff\x00",
+			"length of five bytes":        "\x30\xff\xff\xff\xff\x01",
+			"length longer than needed":   "\xc0\x80\x00",
+			"SUBSCRIBE without a filter":  "\x82\x02\x00\x01",
+			"SUBSCRIBE with identifier 0": "\x82\x06\x00\x00\x00\x01a\x00",
+			"UNSUBSCRIBE without one":     "\xa2\x02\x00\x01",
+			"CONNACK":                     "\x20\x02\x00\x00",
+			"SUBACK":                      "\x90\x03\x00\x01\x00",
+			"UNSUBACK":                    "\xb0\x02\x00\x01",
+			"PINGRESP":                    "\xd0\x00",
+			"AUTH":                        "\xf0\x00",
+		} {
+			if v == mqtt.V31 && strings.HasPrefix(name, "flags") {
+				continue // nothing is said of them there
+			}
+			c, _ := h.as(v, mqtt.Connect{ClientID: "pump", CleanStart: true, Will: &mqtt.Will{Topic: "will", Payload: []byte(name), QoS: 1}})
+			c.SendBytes([]byte(raw))
+			t.Log(name)
+			if v == mqtt.V5 {
+				if d := c.Expect(mqtt.Disconnect{}).(*mqtt.Disconnect); !d.Code.Failed() {
+					t.Errorf("got %+v", d)
+				}
+			}
+			c.ExpectClosed()
+			if m := w.ReceiveMessage(); string(m.Payload) != name {
+				t.Errorf("got %+v", m)
+			}
+		}
+		w.ExpectNothing()
 	})
 }

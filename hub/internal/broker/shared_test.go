@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
 )
 
+// Statements of 5: [MQTT-3.3.4-5].
 func TestSharedSubscription(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	var members []*mqtttest.Client

@@ -41,6 +41,7 @@ func serverTLS(t *testing.T, most uint16) (server, client *tls.Config) {
 
 // Two packets in one record, and a record that arrives together with the next one's beginning, must not wait for
 // further bytes.
+// Statements of 3.1.1: [MQTT-7.1.1-1]; of 5: [MQTT-4.2-1].
 func TestPacketsInOneRecord(t *testing.T) {
 	server, client := serverTLS(t, tls.VersionTLS13)
 	h := startHub(t, t.TempDir(), Config{})

@@ -123,6 +123,7 @@ func TestForbiddenPublish(t *testing.T) {
 }
 
 // What CONNACK says of the server's limits.
+// Statements of 5: [MQTT-3.1.2-21] [MQTT-3.2.2-9].
 func TestConnAckTellsTheLimits(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	_, ack := h.connect5(mqtt.Connect{CleanStart: true, KeepAlive: 60, RequestResponseInformation: true})
@@ -191,12 +192,14 @@ func TestVersionsServed(t *testing.T) {
 	}
 }
 
+// Statements of 5: [MQTT-3.1.3-8] [MQTT-3.1.4-1] [MQTT-3.1.4-2] [MQTT-3.2.2-7] [MQTT-3.2.2-8] [MQTT-4.13.2-1].
 func TestRefusalsOfVersion5(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	for _, kind := range core.Kinds {
 		h.plain.refuse = fmt.Errorf("no: %w", kind)
 		c, ack := h.try5(mqtt.Connect{ClientID: "x", CleanStart: true})
-		if code := mqtt.ReasonCode(ack.Code); !code.Failed() || !code.Allowed(mqtt.Server, mqtt.TypeConnAck) || ack.Reason != "" {
+		if code := mqtt.ReasonCode(ack.Code); !code.Failed() || !code.Allowed(mqtt.Server, mqtt.TypeConnAck) || ack.Reason != "" ||
+			code == mqtt.ReasonClientIDNotValid != (kind == core.ErrInvalid) {
 			t.Errorf("%v: got %+v", kind, ack)
 		}
 		c.ExpectClosed()
@@ -222,4 +225,5 @@ func TestRefusalsOfVersion5(t *testing.T) {
 	if _, err := io.ReadFull(c.Conn(), answer[:]); err != nil || answer[0] != 0x20 || answer[3] != byte(mqtt.ReasonMalformedPacket) {
 		t.Errorf("malformed: got %x, %v", answer, err)
 	}
+	_, _ = io.Copy(io.Discard, c.Conn()) // the rest of it, and then the end
 }

@@ -90,6 +90,7 @@ func (h *testHub) noWills() {
 }
 
 // Whatever ends a connection, its will is published, but not after DISCONNECT with code 0 [MQTT-3.14.4-3].
+// Statements of 5: [MQTT-3.1.2-10].
 func TestWillOfEachEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startHub(t, t.TempDir(), Config{})
@@ -152,6 +153,7 @@ func TestWillAtTakeover(t *testing.T) {
 }
 
 // Wills survive the hub: whoever was connected when it was killed has left a will that counts from the start.
+// Statements of 5: [MQTT-3.1.2-7].
 func TestWillOverRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -262,6 +264,7 @@ func (p *plain) Will(k core.SessionKey, _ core.DeviceNum, t *dialect.Topic, m di
 }
 
 // A will has to keep the rules that messages have.
+// Statements of 5: [MQTT-3.1.4-2].
 func TestWillThatIsRefused(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	h.plain.grant = func(g *core.Grant) { g.Publish, g.Profile.QoS = []string{"up/#"}, core.UpToQoS1 }
@@ -313,6 +316,7 @@ func TestWillProperties(t *testing.T) {
 }
 
 // A client that is silent for one and a half times its keep-alive is gone [MQTT-3.1.2-22], and is told so.
+// Statements of 3.1.1:; of 5: [MQTT-3.2.2-22].
 func TestKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startHub(t, t.TempDir(), Config{})

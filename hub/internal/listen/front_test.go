@@ -236,6 +236,7 @@ const (
 
 // The answer is exactly this, in one TLS record: AWSIoTPythonSDK 1.6.2 looks for these letters. What it sends, a key of 172
 // characters and an extension that it cannot do, is as it was observed.
+// Statements of 3.1.1: [MQTT-6.0.0-4]; of 5: [MQTT-6.0.0-4].
 func TestUpgradeToTheLetter(t *testing.T) {
 	r := newFrontRig(t, 0)
 	for _, tt := range []struct {
@@ -287,6 +288,7 @@ func TestUpgradeToTheLetter(t *testing.T) {
 	}
 }
 
+// Statements of 3.1.1: [MQTT-6.0.0-3]; of 5: [MQTT-6.0.0-3].
 func TestUpgradeRefusals(t *testing.T) {
 	r := newFrontRig(t, 0)
 	ok := upgradeRequest("/mqtt", shortKey, "Sec-WebSocket-Protocol: mqtt")
