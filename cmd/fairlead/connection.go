@@ -15,8 +15,6 @@ func connectionCommand() *cobra.Command {
 	return cmd
 }
 
-const clientArg = "CLIENT is dialect/tenant/client, or the client id alone or its beginning where only one client has it."
-
 // sessionFlags adds the flags that select sessions and connections.
 func sessionFlags(cmd *cobra.Command, q *admin.SessionQuery, limit *int) {
 	fl := cmd.Flags()
@@ -49,41 +47,11 @@ func connectionListCommand() *cobra.Command {
 	return cmd
 }
 
-// sessionKey finds the client that an argument means among the sessions.
-func (s *session) sessionKey(arg string) (admin.SessionKey, error) {
-	if k, err := admin.ParseSessionKey(arg); err == nil {
-		// Astarte's client ids have a slash too.
-		if _, err := s.client.Session(s.ctx, k); err == nil {
-			return k, nil
-		}
-	}
-	page, err := s.client.Sessions(s.ctx, admin.SessionQuery{Prefix: arg, Limit: 1000})
-	if err != nil {
-		return admin.SessionKey{}, err
-	}
-	var exact []admin.SessionKey
-	for _, x := range page.Items {
-		if x.ClientID == arg {
-			exact = append(exact, x.SessionKey)
-		}
-	}
-	switch {
-	case len(exact) == 1 && page.Next == "":
-		return exact[0], nil
-	case len(page.Items) == 1 && page.Next == "":
-		return page.Items[0].SessionKey, nil
-	case len(page.Items) == 0:
-		return admin.SessionKey{}, fmt.Errorf("client %q: there is none whose id begins so", arg)
-	}
-	return admin.SessionKey{}, fmt.Errorf("client %q: several are meant, such as %s and %s; say which as dialect/tenant/client",
-		arg, page.Items[0].SessionKey, page.Items[min(1, len(page.Items)-1)].SessionKey)
-}
-
 func connectionShowCommand() *cobra.Command {
 	return adminCommand(&cobra.Command{
-		Use: "show CLIENT", Short: "Show one connection", Long: clientArg, Args: exactly("CLIENT"),
+		Use: "show CLIENT", Short: "Show one connection", Long: "Shows one connection.\n\n" + clientArg, Args: exactly("CLIENT"),
 	}, func(s *session, args []string) error {
-		k, err := s.sessionKey(args[0])
+		k, err := s.findClient(args[0], s.connections, false)
 		if err != nil {
 			return err
 		}
@@ -111,9 +79,9 @@ func connectionShowCommand() *cobra.Command {
 
 func connectionEndCommand() *cobra.Command {
 	return adminCommand(&cobra.Command{
-		Use: "end CLIENT", Short: "End a connection; most clients come back at once", Long: clientArg, Args: exactly("CLIENT"),
+		Use: "end CLIENT", Short: "End a connection; most clients come back at once", Long: "Ends a connection. Most clients come back at once.\n\n" + clientFull, Args: exactly("CLIENT"),
 	}, func(s *session, args []string) error {
-		k, err := s.sessionKey(args[0])
+		k, err := s.findClient(args[0], s.connections, true)
 		if err != nil {
 			return err
 		}
@@ -155,9 +123,9 @@ func sessionListCommand() *cobra.Command {
 
 func sessionShowCommand() *cobra.Command {
 	return adminCommand(&cobra.Command{
-		Use: "show CLIENT", Short: "Show one session and its subscriptions", Long: clientArg, Args: exactly("CLIENT"),
+		Use: "show CLIENT", Short: "Show one session and its subscriptions", Long: "Shows one session and its subscriptions.\n\n" + clientArg, Args: exactly("CLIENT"),
 	}, func(s *session, args []string) error {
-		k, err := s.sessionKey(args[0])
+		k, err := s.findClient(args[0], s.sessions, false)
 		if err != nil {
 			return err
 		}
@@ -182,9 +150,9 @@ func sessionShowCommand() *cobra.Command {
 
 func sessionForgetCommand() *cobra.Command {
 	return adminCommand(&cobra.Command{
-		Use: "forget CLIENT", Short: "Forget a session, its subscriptions and its messages", Long: clientArg, Args: exactly("CLIENT"),
+		Use: "forget CLIENT", Short: "Forget a session, its subscriptions and its messages", Long: "Forgets a session, its subscriptions and its messages. Its connection ends.\n\n" + clientFull, Args: exactly("CLIENT"),
 	}, func(s *session, args []string) error {
-		k, err := s.sessionKey(args[0])
+		k, err := s.findClient(args[0], s.sessions, true)
 		if err != nil {
 			return err
 		}

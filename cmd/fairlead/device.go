@@ -198,7 +198,7 @@ func valueText(v admin.Value) string {
 }
 
 func inhibitCommand(use, short string, on bool) *cobra.Command {
-	return deviceVerb(&cobra.Command{Use: use + " DEVICE", Short: short, Args: exactly("DEVICE")},
+	return deviceWriteVerb(&cobra.Command{Use: use + " DEVICE", Short: short, Args: exactly("DEVICE")},
 		func(s *session, k admin.DeviceKey, _ []string) error {
 			c, err := s.client.SetCredentials(s.ctx, k, admin.SetCredentials{Inhibited: on})
 			if err != nil {

@@ -105,7 +105,7 @@ DEVICE is dialect/tenant/id, or the id, which --dialect and --tenant complete.`,
 
 func devicePasswordCommand() *cobra.Command {
 	var password string
-	cmd := deviceVerb(&cobra.Command{
+	cmd := deviceWriteVerb(&cobra.Command{
 		Use: "password DEVICE", Short: "Give a plain MQTT device another password, and end its connections", Args: exactly("DEVICE"),
 	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		text, err := s.password(password)
@@ -126,7 +126,7 @@ func deviceTokenCommand() *cobra.Command {
 	lifetime := 30 * 24 * time.Hour
 	var revoke string
 	var list bool
-	cmd := deviceVerb(&cobra.Command{
+	cmd := deviceWriteVerb(&cobra.Command{
 		Use: "token DEVICE", Short: "Give a plain MQTT device a token to use as its password for a while",
 		Long: "Makes a token and prints it, once. The device uses it in place of its password; a connection that it has opened ends with it.",
 		Example: "  fairlead device token pump-7 --lifetime 720h\n  fairlead device token pump-7 --list\n" +
@@ -180,7 +180,7 @@ func (s *session) listDeviceTokens(k admin.DeviceKey) error {
 func deviceGrantCommand() *cobra.Command {
 	var publish, subscribe []string
 	var noSamples bool
-	cmd := deviceVerb(&cobra.Command{
+	cmd := deviceWriteVerb(&cobra.Command{
 		Use: "grant DEVICE", Short: "Show or say what a plain MQTT device may publish and subscribe to",
 		Long: `Without flags: shows what a plain MQTT device may do. With flags: says it anew; what is left out stays as it is. In a filter
 ${device} stands for the device's id and ${tenant} for its tenant. The device's connections end, so that it signs in anew.`,
@@ -231,7 +231,7 @@ func filters(list []string) []string {
 
 func certIssueCommand() *cobra.Command {
 	var csr, dir string
-	cmd := deviceVerb(&cobra.Command{
+	cmd := deviceWriteVerb(&cobra.Command{
 		Use: "issue DEVICE", Short: "Make a certificate for a plain MQTT device",
 		Long:    "Makes a certificate and writes it to DEVICE.pem, and its key to DEVICE.key unless the device has its own (--csr).",
 		Example: "  fairlead cert issue pump-7\n  fairlead cert issue pump-7 --csr pump-7.csr",

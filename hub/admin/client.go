@@ -29,6 +29,7 @@ func (c *Client) CreateTenant(ctx context.Context, t NewTenant) (made Tenant, er
 // A DeviceQuery selects devices; zero fields select all.
 type DeviceQuery struct {
 	Tenant, Dialect string
+	ID              string // as it is: one device at most in each tenant and dialect
 	Prefix          string // the beginning of their ids
 	Connected       *bool
 	Limit           int // of a page; 0: the hub's default
@@ -37,7 +38,7 @@ type DeviceQuery struct {
 
 // Devices returns devices by tenant, dialect and id, one page.
 func (c *Client) Devices(ctx context.Context, q DeviceQuery) (Page[Device], error) {
-	v := query{}.text("tenant", q.Tenant).text("dialect", q.Dialect).text("prefix", q.Prefix)
+	v := query{}.text("tenant", q.Tenant).text("dialect", q.Dialect).text("id", q.ID).text("prefix", q.Prefix)
 	if q.Connected != nil {
 		v.text("connected", strconv.FormatBool(*q.Connected))
 	}
@@ -134,6 +135,7 @@ func (c *Client) Documents(ctx context.Context, k DeviceKey, q EntryQuery) (Page
 type SessionQuery struct {
 	Tenant  string
 	Dialect string
+	Client  string    // the client id as it is: one client at most in each tenant and dialect
 	Prefix  string    // the beginning of their client ids
 	Device  DeviceKey // only of this device
 	Limit   int       // of a page; 0: the hub's default
@@ -141,7 +143,7 @@ type SessionQuery struct {
 }
 
 func (q SessionQuery) query() query {
-	v := query{}.text("tenant", q.Tenant).text("dialect", q.Dialect).text("prefix", q.Prefix).number("limit", q.Limit).text("cursor", q.Cursor)
+	v := query{}.text("tenant", q.Tenant).text("dialect", q.Dialect).text("client", q.Client).text("prefix", q.Prefix).number("limit", q.Limit).text("cursor", q.Cursor)
 	if q.Device != (DeviceKey{}) {
 		v.text("device", q.Device.String())
 	}

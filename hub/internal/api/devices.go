@@ -14,7 +14,7 @@ import (
 )
 
 func (s *Server) listDevices(r *request) (any, error) {
-	f := registry.Filter{Dialect: r.text("dialect"), Prefix: r.text("prefix"), Connected: r.flag("connected")}
+	f := registry.Filter{Dialect: r.text("dialect"), ID: core.DeviceID(r.text("id")), Prefix: r.text("prefix"), Connected: r.flag("connected")}
 	var after core.DeviceKey
 	if _, err := r.cursor(&after); err != nil {
 		return nil, err

@@ -112,6 +112,8 @@ var mqttScenarios = []scenario{
 	{name: "connections of another's tenant", do: "GET /v1/connections?tenant=other", token: readAcme, code: 404},
 	{name: "connections of a dialect", do: "GET /v1/connections?dialect=mqtt&tenant=acme", want: []string{"clean"}, not: []string{"pump"}},
 	{name: "connections by prefix", do: "GET /v1/connections?prefix=acme/", want: []string{"pump-1"}, not: []string{"clean"}},
+	{name: "connections by client", do: "GET /v1/connections?client=clean", want: []string{`"clean"`, `"other"`}, not: []string{"pump-1"}},
+	{name: "connections by half a client", do: "GET /v1/connections?client=clea", want: []string{`"items": []`}},
 	{name: "connections of a device", do: "GET /v1/connections?device=astarte/acme/pump-1", want: []string{"pump-1"}, not: []string{"clean"}},
 	{name: "connections of another's device", do: "GET /v1/connections?device=astarte/other/pump-1", token: readAcme, code: 404},
 	{name: "connections of no device", do: "GET /v1/connections?device=x", code: 400},
@@ -136,6 +138,7 @@ var mqttScenarios = []scenario{
 
 	{name: "sessions", do: "GET /v1/sessions", want: []string{`"client_id": "acme/pump-1"`, `"client_id": "clean"`, `"client_id": "away"`, `"connected": false`, `"queued_bytes": 70`, `"expires": "2026-05-06T13:00:00Z"`}, not: []string{"next", "filters"}},
 	{name: "sessions of one", do: "GET /v1/sessions", token: readAcme, want: []string{"clean", "away"}, not: []string{`"other"`}},
+	{name: "sessions by client", do: "GET /v1/sessions?client=away", want: []string{`"away"`}, not: []string{"clean"}},
 	{name: "a page of sessions", do: "GET /v1/sessions?limit=2&tenant=acme", want: []string{"acme/pump-1", `"away"`, "next"}, not: []string{"clean"}},
 	{name: "sessions behind one", do: "GET /v1/sessions?tenant=acme&cursor=" + must(cursorBehind(core.SessionKey{Tenant: "acme", Dialect: "mqtt", ClientID: "away"})), want: []string{"clean"}, not: []string{"away"}},
 	{name: "sessions behind another's", do: "GET /v1/sessions?cursor=" + must(cursorBehind(core.SessionKey{Tenant: "b"})), token: readAcme, want: []string{`"items": []`}},

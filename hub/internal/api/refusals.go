@@ -19,6 +19,7 @@ func (s *Server) mqttRoutes() []route {
 	sessions := []param{
 		tenantParam,
 		{name: "dialect", doc: "Only those of this platform's dialect."},
+		{name: "client", doc: "Only those of this client id: one at most in each tenant and dialect."},
 		{name: "prefix", doc: "Only those whose client ids begin with this."},
 		{name: "device", doc: "Only of this device: dialect/tenant/id."},
 		limitParam, cursorParam,

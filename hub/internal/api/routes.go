@@ -96,6 +96,7 @@ func (s *Server) deviceRoutes() []route {
 			params: []param{
 				tenantParam,
 				{name: "dialect", doc: "Only those that speak this platform's dialect."},
+				{name: "id", doc: "Only those of this id: one at most in each tenant and dialect."},
 				{name: "prefix", doc: "Only those whose ids begin with this."},
 				{name: "connected", kind: aFlag, doc: "Only those that are connected (true), or not (false)."},
 				limitParam, cursorParam,

@@ -71,6 +71,8 @@ var deviceScenarios = []scenario{
 	{name: "devices of no tenant", do: "GET /v1/devices?tenant=none", code: 404},
 	{name: "devices of a dialect", do: "GET /v1/devices?dialect=mqtt", want: []string{`"lamp"`}, not: []string{"pump"}},
 	{name: "devices by prefix", do: "GET /v1/devices?prefix=pump-2", want: []string{"pump-2"}, not: []string{"pump-1", "lamp"}},
+	{name: "devices by id", do: "GET /v1/devices?id=pump-1", want: []string{`"tenant": "other"`, `"tenant": "acme"`}, not: []string{"pump-2", "lamp"}},
+	{name: "devices by half an id", do: "GET /v1/devices?id=pump", want: []string{`"items": []`}},
 	{name: "connected devices", do: "GET /v1/devices?connected=true&tenant=acme", want: []string{"pump-1", "lamp", `"last_address": "192.0.2.9"`}, not: []string{"pump-2"}},
 	{name: "devices that are not", do: "GET /v1/devices?connected=false&tenant=acme", want: []string{"pump-2"}, not: []string{"pump-1"}},
 	{name: "flag", do: "GET /v1/devices?connected=1", code: 400, want: []string{"true or false"}},

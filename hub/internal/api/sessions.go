@@ -33,7 +33,7 @@ func (s *Server) sessionQuery(r *request) (q core.SessionQuery, err error) {
 		return q, err
 	}
 	q = core.SessionQuery{
-		Dialect: r.text("dialect"), Prefix: r.text("prefix"), Limit: r.limit() + 1,
+		Dialect: r.text("dialect"), ClientID: r.text("client"), Prefix: r.text("prefix"), Limit: r.limit() + 1,
 		After: core.SessionKey{Tenant: core.TenantID(place.Tenant), Dialect: place.Dialect, ClientID: string(place.ClientID)},
 	}
 	err = s.cfg.Store.View(r.Context(), func(rd store.Reader) (err error) {

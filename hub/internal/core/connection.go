@@ -45,14 +45,15 @@ type SessionState struct {
 type SessionQuery struct {
 	Tenant  TenantID
 	Dialect string
-	Prefix  string    // the beginning of the client id
-	Device  DeviceNum // 0: any
-	After   SessionKey
-	Limit   int // at most that many
+	// The whole client id. Prefix is its beginning.
+	ClientID, Prefix string
+	Device           DeviceNum // 0: any
+	After            SessionKey
+	Limit            int // at most that many
 }
 
 // Matches reports whether the query selects a session.
 func (q *SessionQuery) Matches(k SessionKey, n DeviceNum) bool {
 	return (q.Tenant == "" || k.Tenant == q.Tenant) && (q.Dialect == "" || k.Dialect == q.Dialect) && (q.Device == 0 || n == q.Device) &&
-		len(k.ClientID) >= len(q.Prefix) && k.ClientID[:len(q.Prefix)] == q.Prefix && k.Compare(q.After) > 0
+		(q.ClientID == "" || k.ClientID == q.ClientID) && len(k.ClientID) >= len(q.Prefix) && k.ClientID[:len(q.Prefix)] == q.Prefix && k.Compare(q.After) > 0
 }

@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
@@ -18,6 +20,7 @@ type Lister interface {
 type Filter struct {
 	Tenant    core.TenantID
 	Dialect   string
+	ID        core.DeviceID
 	Prefix    string // the beginning of their ids
 	Connected *bool
 }
@@ -46,6 +49,9 @@ func List(rd Lister, f Filter, after core.DeviceKey, limit int) ([]core.Device, 
 		}
 		for _, d := range dialects {
 			q := core.DeviceQuery{Tenant: t.ID, Dialect: d, Prefix: f.Prefix, Connected: f.Connected, Limit: limit - len(list)}
+			if f.ID != "" { // the first one of those that begin so
+				q.Prefix, q.Limit = string(f.ID), 1
+			}
 			if t.ID == after.Tenant {
 				if d < after.Dialect {
 					continue
@@ -57,6 +63,9 @@ func List(rd Lister, f Filter, after core.DeviceKey, limit int) ([]core.Device, 
 			page, err := rd.FindDevices(q)
 			if err != nil {
 				return nil, fmt.Errorf("list devices: %w", err)
+			}
+			if f.ID != "" {
+				page = slices.DeleteFunc(page, func(d core.Device) bool { return d.ID != f.ID || !strings.HasPrefix(string(d.ID), f.Prefix) })
 			}
 			if list = append(list, page...); len(list) >= limit {
 				return list, nil

@@ -51,12 +51,16 @@ func TestList(t *testing.T) {
 		{Dialect: "mqtt"},
 		{Dialect: "none"},
 		{Prefix: "y"},
+		{ID: "x-2"},
+		{ID: "x"},
+		{ID: "x-2", Prefix: "y"},
+		{Tenant: "b", Dialect: "mqtt", ID: "y-3", Connected: &yes},
 		{Connected: &yes},
 		{Tenant: "b", Dialect: "mqtt", Prefix: "x", Connected: &no},
 	} {
 		var want []core.Device
 		for _, d := range all {
-			if (f.Tenant == "" || f.Tenant == d.Tenant) && (f.Dialect == "" || f.Dialect == d.Dialect) &&
+			if (f.Tenant == "" || f.Tenant == d.Tenant) && (f.Dialect == "" || f.Dialect == d.Dialect) && (f.ID == "" || f.ID == d.ID) &&
 				strings.HasPrefix(string(d.ID), f.Prefix) && (f.Connected == nil || *f.Connected == d.Connected) {
 				want = append(want, d)
 			}

@@ -42,7 +42,7 @@ func (r *reader) FindDevices(q core.DeviceQuery) ([]core.Device, error) {
 // of them if none is given.
 func (r *reader) FindSessions(q core.SessionQuery) ([]core.Session, error) {
 	const rest = " AND (?4 = '' OR dialect = ?4) AND (?5 = 0 OR device = ?5) AND client >= ?6 AND client < ?7 " +
-		"ORDER BY tenant, dialect, client LIMIT ?8"
+		"AND (?9 = '' OR client = ?9) ORDER BY tenant, dialect, client LIMIT ?8"
 	const from = "SELECT " + sessionColumns + " FROM sessions INDEXED BY sqlite_autoindex_sessions_1 WHERE "
 	after := q.After
 	query := from + "(tenant, dialect, client) > (?1, ?2, ?3)" + rest
@@ -56,7 +56,7 @@ func (r *reader) FindSessions(q core.SessionQuery) ([]core.Session, error) {
 		query = from + "tenant = ?1 AND (dialect, client) > (?2, ?3)" + rest
 	}
 	var list []core.Session
-	for r, err := range r.c.rows(query, after.Tenant, after.Dialect, after.ClientID, q.Dialect, q.Device, q.Prefix, behind(q.Prefix), q.Limit) {
+	for r, err := range r.c.rows(query, after.Tenant, after.Dialect, after.ClientID, q.Dialect, q.Device, q.Prefix, behind(q.Prefix), q.Limit, q.ClientID) {
 		if err != nil {
 			return nil, err
 		}

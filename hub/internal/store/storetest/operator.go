@@ -296,7 +296,7 @@ func testFindSessions(t *testing.T, open driver) {
 	update(t, s, func(tx store.Tx) error {
 		for i, tenant := range []core.TenantID{"b", "a", "c"} {
 			for _, dialect := range []string{"y", "x"} {
-				for _, client := range []string{"pump-2", "pump-1", "", "\xff", "lamp/1"} {
+				for _, client := range []string{"pump-2", "pump-1", "", "\xff", "lamp/1", "lamp/10"} {
 					x := core.Session{Key: core.SessionKey{Tenant: tenant, Dialect: dialect, ClientID: client}, Device: core.DeviceNum(i), Created: base}
 					if err := tx.InsertSession(&x); err != nil {
 						return err
@@ -316,10 +316,13 @@ func testFindSessions(t *testing.T, open driver) {
 	view(t, s, func(r store.Reader) error {
 		for _, tenant := range []core.TenantID{"", "a", "c", "none"} {
 			for _, dialect := range []string{"", "x", "none"} {
-				for _, prefix := range []string{"", "pump", "lamp/1", "\xff", "none"} {
+				for i, prefix := range []string{"", "pump", "lamp/1", "\xff", "none"} {
 					for _, device := range []core.DeviceNum{0, 2} {
 						for _, k := range after {
 							q := core.SessionQuery{Tenant: tenant, Dialect: dialect, Prefix: prefix, Device: device, After: k, Limit: 4}
+							if i == 2 { // "lamp/1" alone, not "lamp/10"
+								q.ClientID = prefix
+							}
 							var want []core.Session
 							for _, x := range all {
 								if q.Matches(x.Key, x.Device) && len(want) < q.Limit {
