@@ -265,6 +265,7 @@ func TestDialEnds(t *testing.T) {
 }
 
 // TLS checks the server's name, offers ALPN, and a refusal of our certificate has its kind.
+// Statements of 3.1.1: [MQTT-7.1.2-1]; of 5: [MQTT-4.2-1].
 func TestDialTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -118,6 +118,8 @@ func end(cancel context.CancelFunc) Step {
 var versions = []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5}
 
 // All exchanges, in all versions, and an orderly end.
+// Statements of 3.1.1: [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.5.0-2]; of 5: [MQTT-3.14.4-1] [MQTT-3.14.4-2]
+// [MQTT-4.5.0-2].
 func TestExchanges(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.String(), func(t *testing.T) {
@@ -165,6 +167,7 @@ func TestExchanges(t *testing.T) {
 }
 
 // The connection is cut in every state of every exchange, and the session goes on with it, or it does not.
+// Statements of 3.1.1: [MQTT-2.3.1-3] [MQTT-4.3.3-1] [MQTT-4.4.0-1]; of 5: [MQTT-3.2.2-5] [MQTT-4.3.3-6].
 func TestResume(t *testing.T) {
 	connect, present := Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true})
 	for _, c := range []struct {
@@ -229,6 +232,7 @@ func TestResume(t *testing.T) {
 }
 
 // What comes with QoS 2 is handed out once, wherever the connection is cut.
+// Statements of 3.1.1: [MQTT-4.3.3-2].
 func TestReceiveQoS2Once(t *testing.T) {
 	connect, present := Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true})
 	in := mqtt.Publish{Topic: []byte("t"), QoS: 2, ID: 7}
@@ -254,6 +258,7 @@ func TestReceiveQoS2Once(t *testing.T) {
 }
 
 // Acknowledgements are the application's, and leave in the order of the messages.
+// Statements of 3.1.1: [MQTT-4.6.0-2] [MQTT-4.6.0-3]; of 5: [MQTT-4.6.0-2] [MQTT-4.6.0-3].
 func TestManualAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -300,6 +305,7 @@ func TestPredecessorsIdentifiers(t *testing.T) {
 }
 
 // The window is the smaller one of ours and the server's, also for what is sent again.
+// Statements of 3.1.1: [MQTT-4.6.0-1]; of 5: [MQTT-3.3.4-7] [MQTT-4.6.0-1].
 func TestWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -404,6 +410,7 @@ func TestDeadlines(t *testing.T) {
 }
 
 // A peer that answers pings stays connected, and one that does not read does not.
+// Statements of 3.1.1: [MQTT-3.1.2-23]; of 5: [MQTT-3.1.2-20] [MQTT-3.1.2-21] [MQTT-3.2.2-21].
 func TestKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -501,6 +508,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // What a server of version 5 says with reason codes.
+// Statements of 5: [MQTT-4.4.0-2].
 func TestReasons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, mqttclient.Config{Version: mqtt.V5},
@@ -529,6 +537,7 @@ func TestReasons(t *testing.T) {
 }
 
 // What cannot be encoded, or what the server does not take, never reaches the connection.
+// Statements of 5: [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15].
 func TestSendRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
