@@ -54,6 +54,14 @@ type Dialect struct {
 	inflating chan struct{} // bounds how many purge lists are inflated at once
 }
 
+// What the hub looks for by type would be missed by nobody if a method changed.
+var _ interface {
+	dialect.Dialect
+	dialect.Identifier
+	dialect.Expirer
+	dialect.Developer
+} = (*Dialect)(nil)
+
 // New returns the dialect. It does no I/O.
 func New(cfg Config) *Dialect {
 	if cfg.Version == "" {

@@ -19,8 +19,6 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 )
 
-var _ dialect.Developer = (*Dialect)(nil)
-
 // tokenFrom signs a token with the key in a file.
 func tokenFrom(t *testing.T, path string) string {
 	t.Helper()

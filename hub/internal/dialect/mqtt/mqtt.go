@@ -60,6 +60,16 @@ type Dialect struct {
 	devices     map[core.DeviceNum]*device // those with a connection; the committer's goroutine only
 }
 
+// What the hub looks for by type would be missed by nobody if a method changed.
+var _ interface {
+	dialect.Dialect
+	dialect.Plain
+	dialect.Identifier
+	dialect.Executor
+	dialect.Verifier
+	dialect.Developer
+} = (*Dialect)(nil)
+
 // New returns the dialect. It does no I/O.
 func New(cfg Config) *Dialect {
 	if cfg.Logger == nil {
