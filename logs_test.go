@@ -21,7 +21,7 @@ var attributes = map[string]string{
 
 	"dialect": "a platform", "tenant": "its id", "device": "its key, dialect/tenant/id", "client": "its MQTT client id",
 	"remote": "an address that asks something of the hub", "token": "the id of the API token that did it, or owner",
-	"topic": "of a message", "filter": "of a subscription", "interface": "of Astarte", "authority": "the id of a registered one",
+	"topic": "of a message", "filter": "of a subscription", "filters": "how many", "interface": "of Astarte", "authority": "the id of a registered one",
 	"version": "of what the line is about", "clean": "the client began anew", "session_present": "the server went on with a session",
 
 	"method": "of HTTP", "path": "of a URL, or of a value of Astarte", "status": "of HTTP", "url": "the hub's, or the one asked", "mqtt": "the address for MQTT", "server": "which of the hub's servers",

@@ -126,6 +126,9 @@ func TestDefaultsOfTheBroker(t *testing.T) {
 	}{
 		{"DefaultMQTTPending", DefaultMQTTPending, broker.DefaultPending},
 		{"DefaultConnectTimeout", DefaultConnectTimeout, broker.DefaultConnectTimeout},
+		{"DefaultMQTTSessions", DefaultMQTTSessions, broker.DefaultMaxSessions},
+		{"DefaultMQTTSessionsPerDevice", DefaultMQTTSessionsPerDevice, broker.DefaultLimits.Sessions},
+		{"DefaultMQTTSubscriptionsPerDevice", DefaultMQTTSubscriptionsPerDevice, broker.DefaultLimits.DeviceFilters},
 		{"DefaultMQTTRetained", DefaultMQTTRetained, broker.DefaultMaxRetained},
 		{"DefaultMQTTRetainedBytes", DefaultMQTTRetainedBytes, broker.DefaultMaxRetainedBytes},
 	} {

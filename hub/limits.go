@@ -31,6 +31,13 @@ type Limits struct {
 	HeaderTimeout time.Duration
 	// HeaderBytes bounds the header of an HTTP request. 0 is DefaultHeaderBytes.
 	HeaderBytes int
+	// MQTTSessions is how many MQTT sessions each tenant may have, connected or kept, and MQTTSessionsPerDevice how many one
+	// device. 0 is DefaultMQTTSessions and DefaultMQTTSessionsPerDevice.
+	MQTTSessions          int
+	MQTTSessionsPerDevice int
+	// MQTTSubscriptionsPerDevice is how many subscriptions the sessions of one device may have together. 0 is
+	// DefaultMQTTSubscriptionsPerDevice.
+	MQTTSubscriptionsPerDevice int
 	// MQTTRetained is how many retained messages each tenant may have, and MQTTRetainedBytes how large they may be
 	// together: topics, payloads and properties. 0 is DefaultMQTTRetained and DefaultMQTTRetainedBytes.
 	MQTTRetained      int
@@ -44,6 +51,10 @@ const (
 	DefaultHTTPSConnections = 4096
 	DefaultConnectTimeout   = 10 * time.Second
 	DefaultHeaderBytes      = 64 << 10
+
+	DefaultMQTTSessions               = 500_000
+	DefaultMQTTSessionsPerDevice      = 1_000
+	DefaultMQTTSubscriptionsPerDevice = 10_000
 
 	DefaultMQTTRetained      = 500_000
 	DefaultMQTTRetainedBytes = 256 << 20
@@ -73,6 +84,9 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.HTTPSConnections, most.HTTPSConnections},
 		{&l.HTTPSPerAddress, 0},
 		{&l.HeaderBytes, DefaultHeaderBytes},
+		{&l.MQTTSessions, DefaultMQTTSessions},
+		{&l.MQTTSessionsPerDevice, DefaultMQTTSessionsPerDevice},
+		{&l.MQTTSubscriptionsPerDevice, DefaultMQTTSubscriptionsPerDevice},
 		{&l.MQTTRetained, DefaultMQTTRetained},
 		{&l.MQTTRetainedBytes, DefaultMQTTRetainedBytes},
 	} {

@@ -54,6 +54,7 @@ func connectionMetrics(p *parts) []metrics.Metric {
 		{Name: "mqtt_retained_messages", Help: "Retained messages, of all tenants.", Kind: gauge, Read: number(&mqtt.Retained)},
 		{Name: "mqtt_retained_bytes", Help: "Their topics, payloads and properties.", Kind: gauge, Read: number(&mqtt.RetainedBytes)},
 		{Name: "mqtt_retained_refused_total", Help: "Messages that were delivered but not retained, because the tenant had too many.", Kind: counter, Read: number(&mqtt.RetainedRefused)},
+		{Name: "mqtt_subscriptions_limited_total", Help: "Subscriptions refused because the session or its device had too many.", Kind: counter, Read: number(&mqtt.FiltersRefused)},
 		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
 		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
 		{Name: "mqtt_connections_pending", Help: "Open MQTT connections that have not signed in yet.", Kind: gauge, Read: func() (float64, bool) { return float64(p.pending.Open()), true }},
@@ -61,6 +62,8 @@ func connectionMetrics(p *parts) []metrics.Metric {
 	}
 	for limit, read := range map[string]func() int64{ // by the names that the limits have in the configuration
 		"mqtt_connections":         mqtt.Full.Load,
+		"mqtt_sessions":            mqtt.TenantFull.Load,
+		"mqtt_sessions_per_device": mqtt.DeviceFull.Load,
 		"mqtt_pending":             p.pending.Full,
 		"mqtt_pending_per_address": p.pending.Crowded,
 		"https_connections":        p.webGate.Full,

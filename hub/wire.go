@@ -272,6 +272,8 @@ func (h *Hub) assemble(p *parts) {
 	p.broker = broker.New(broker.Config{
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
 		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, MaxConnections: p.limits.MQTTConnections,
+		MaxSessions: p.limits.MQTTSessions,
+		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})
 	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Serving: p.broker.Serving, Logger: h.cfg.Logger})

@@ -41,6 +41,8 @@ type Config struct {
 	// properties. 0: DefaultMaxRetained and DefaultMaxRetainedBytes.
 	MaxRetained      int
 	MaxRetainedBytes int64
+	// MaxSessions bounds the sessions of each tenant, connected or kept. 0: DefaultMaxSessions.
+	MaxSessions int
 	// ConnectTimeout bounds the TLS handshake and, anew, the wait for CONNECT. 0: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a client may take to accept bytes before it counts as gone. 0: 15 s.
@@ -58,6 +60,7 @@ type Config struct {
 const (
 	DefaultConnectTimeout   = 10 * time.Second
 	DefaultPending          = 4096
+	DefaultMaxSessions      = 500_000
 	DefaultMaxRetained      = 500_000
 	DefaultMaxRetainedBytes = 256 << 20
 )
@@ -71,6 +74,8 @@ var DefaultLimits = core.Limits{
 	MaxFilters:     1_000,
 	ReceiveMaximum: 1_024,
 	TopicAliases:   32,
+	Sessions:       1_000,
+	DeviceFilters:  10_000,
 }
 
 // maxQueued is the most that Limits.MaxQueued can be: packet identifiers of stored messages come from their sequence
@@ -87,7 +92,9 @@ type Broker struct {
 	// Owned by the committer's goroutine.
 	sessions map[core.SessionKey]*session
 	scopes   map[scope]*audience
-	kept     map[core.TenantID]*usage  // what tenants have retained
+	kept     map[core.TenantID]*usage // what tenants have retained
+	holdings map[core.DeviceNum]*holding
+	tenants  map[core.TenantID]int     // sessions
 	sweep    time.Time                 // when to look for retained messages that have expired
 	epoch    uint64                    // of the last match, see targets
 	wills    map[core.SessionKey]*will // of connections that are there, or whose delay is not over
@@ -116,6 +123,8 @@ type Stats struct {
 	Expired                       atomic.Int64 // copies of messages that nobody wanted any more
 	Accepted, Refused             atomic.Int64 // connections
 	Full                          atomic.Int64 // of those refused: Config.MaxConnections had signed in
+	TenantFull, DeviceFull        atomic.Int64 // of those refused: the tenant, or the device, had too many sessions
+	FiltersRefused                atomic.Int64 // subscriptions that were one too many
 	MessagesIn, MessagesOut       atomic.Int64
 	Dropped                       atomic.Int64 // messages that a full queue or a slow client lost
 	SlowClients, ProtocolFailures atomic.Int64 // connections closed for it
@@ -138,6 +147,9 @@ func New(cfg Config) *Broker {
 	if cfg.MaxRetained == 0 {
 		cfg.MaxRetained = DefaultMaxRetained
 	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = DefaultMaxSessions
+	}
 	if cfg.MaxRetainedBytes == 0 {
 		cfg.MaxRetainedBytes = DefaultMaxRetainedBytes
 	}
@@ -147,6 +159,8 @@ func New(cfg Config) *Broker {
 		sessions: map[core.SessionKey]*session{},
 		scopes:   map[scope]*audience{},
 		kept:     map[core.TenantID]*usage{},
+		holdings: map[core.DeviceNum]*holding{},
+		tenants:  map[core.TenantID]int{},
 		wills:    map[core.SessionKey]*will{},
 		alarm:    make(chan struct{}, 1),
 		current:  map[core.SessionKey]*conn{},
@@ -176,6 +190,8 @@ func limits(l, d core.Limits) core.Limits {
 	pick(&l.MaxFilters, d.MaxFilters)
 	pick(&l.ReceiveMaximum, d.ReceiveMaximum)
 	pick(&l.TopicAliases, d.TopicAliases)
+	pick(&l.Sessions, d.Sessions)
+	pick(&l.DeviceFilters, d.DeviceFilters)
 	l.MaxQueued = min(l.MaxQueued, maxQueued)
 	l.ReceiveMaximum = min(l.ReceiveMaximum, 65_535)
 	pickTime := func(v *time.Duration, d time.Duration) {

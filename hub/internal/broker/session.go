@@ -77,7 +77,7 @@ func (b *Broker) loadSessions(rd store.Reader) error {
 		ses := newSession(s)
 		byNum[s.Num] = ses
 		b.sessions[s.Key] = ses
-		b.stats.Sessions.Add(1)
+		b.enlist(ses)
 	}
 	for sub, err := range rd.Subscriptions() {
 		if err != nil {
@@ -152,13 +152,13 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 		}
 	}
 	delete(b.sessions, s.Key)
-	b.stats.Sessions.Add(-1)
+	b.delist(s)
 	tx.Undo(func() {
 		for f, sub := range s.filters {
 			b.subscribe(s, f, sub)
 		}
 		b.sessions[s.Key] = s
-		b.stats.Sessions.Add(1)
+		b.enlist(s)
 	})
 	if err := b.handOver(tx, s); err != nil {
 		return err
@@ -178,10 +178,10 @@ func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*ses
 		}
 	}
 	b.sessions[s.Key] = s
-	b.stats.Sessions.Add(1)
+	b.enlist(s)
 	tx.Undo(func() {
 		delete(b.sessions, s.Key)
-		b.stats.Sessions.Add(-1)
+		b.delist(s)
 	})
 	return s, nil
 }
@@ -201,7 +201,10 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		return err
 	}
 	if s == nil {
-		var err error
+		err := b.admits(&c.grant)
+		if err != nil {
+			return err
+		}
 		if s, err = b.create(tx, c.grant, c.expiry); err != nil {
 			return err
 		}

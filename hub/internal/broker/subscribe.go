@@ -38,10 +38,14 @@ func (b *Broker) subscribe(s *session, filter string, sub subscription) {
 		return
 	}
 	a := b.audience(s.Key)
+	var added bool
 	if group != "" {
-		_, err = a.shares.Add(group, inner, s, sub)
+		added, err = a.shares.Add(group, inner, s, sub)
 	} else {
-		_, err = a.tree.Add(filter, s, sub)
+		added, err = a.tree.Add(filter, s, sub)
+	}
+	if added {
+		b.countFilters(s, 1)
 	}
 	if err == nil {
 		s.filters[filter] = sub
@@ -57,10 +61,14 @@ func (b *Broker) unsubscribe(s *session, filter string) {
 // leave ends a subscription, of which the session still knows.
 func (b *Broker) leave(s *session, filter string) {
 	a := b.audience(s.Key)
+	var removed bool
 	if group, inner, err := topic.SplitShared(filter); err == nil && group != "" {
-		a.shares.Remove(group, inner, s)
+		removed = a.shares.Remove(group, inner, s)
 	} else {
-		a.tree.Remove(filter, s)
+		removed = a.tree.Remove(filter, s)
+	}
+	if removed {
+		b.countFilters(s, -1)
 	}
 }
 
@@ -99,13 +107,15 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 		return errNoRoom
 	}
 	ack := mqtt.SubAck{ID: p.ID}
-	var subs []core.Subscription
-	at := make(map[string]int, min(len(p.Subscriptions), 16)) // in subs: of a filter that comes again, the last one counts
+	w := &wish{conn: c, of: make([]int, len(p.Subscriptions))}
+	at := make(map[string]int, min(len(p.Subscriptions), 16)) // in w.subs: of a filter that comes again, the last one counts
 	refused := 0                                              // only the first is logged: a packet can have thousands
-	for _, s := range p.Subscriptions {
+	for i, s := range p.Subscriptions {
+		w.of[i] = -1
 		code := c.subscribable(s.Filter, p.SubscriptionID != 0)
 		if code == 0 && !c.roomFor(s.Filter) {
 			code = mqtt.ReasonQuotaExceeded
+			c.b.stats.FiltersRefused.Add(1)
 		}
 		s.QoS = min(s.QoS, c.grant.Profile.QoS.Most()) // [MQTT-3.2.2-10]
 		if code != 0 {
@@ -122,22 +132,43 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 			Filter: s.Filter, QoS: s.QoS, ID: p.SubscriptionID, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
 			RetainHandling: byte(s.RetainHandling),
 		}
-		if i, again := at[s.Filter]; again {
-			subs[i] = sub
+		n, again := at[s.Filter]
+		if w.of[i] = n; again {
+			w.subs[n] = sub
 			continue
 		}
-		at[s.Filter] = len(subs)
-		subs = append(subs, sub)
+		w.of[i] = len(w.subs)
+		at[s.Filter] = len(w.subs)
+		w.subs = append(w.subs, sub)
 		c.addFilter(s.Filter)
 	}
 	b := c.collect()
 	c.passOn(b)
-	b.Hold(chargeFilters(f, len(subs)))
-	if len(subs) > 0 {
-		b.Do(func(tx *commit.Tx) error { return c.b.addFilters(tx, c, subs) }, nil)
+	b.Hold(chargeFilters(f, len(w.subs)))
+	if len(w.subs) > 0 {
+		b.Do(func(tx *commit.Tx) error { return c.b.addFilters(tx, b, w) }, nil)
 	}
 	b.Reply = ack.Append(b.Reply, c.version)
+	w.codes = len(b.Reply) - len(ack.Codes)
 	return nil
+}
+
+// A wish is what a SUBSCRIBE asks for that the grant and the session have room for. Whether its device has is known only
+// inside the transaction: codes that say so are put into the answer there.
+type wish struct {
+	conn  *conn
+	subs  []core.Subscription // each filter once
+	of    []int               // by the packet's subscriptions: where in subs; -1: refused already
+	codes int                 // where in the batch's Reply the codes begin
+}
+
+// refuse puts the codes right of those of subs that the device has no room for.
+func (w *wish) refuse(reply []byte, full map[int]bool) {
+	for i, n := range w.of {
+		if full[n] {
+			reply[w.codes+i] = w.conn.subAckCode(mqtt.ReasonQuotaExceeded, reply[w.codes+i])
+		}
+	}
 }
 
 // roomFor reports whether the session can have the filter besides those that it has.
@@ -185,24 +216,31 @@ func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 
 // addFilters subscribes, after the filters were checked against the grant. A subscription that is there already is
 // replaced [MQTT-3.8.4-3]; no message is lost then, since both are one entry.
-func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) error {
+func (b *Broker) addFilters(tx *commit.Tx, batch *commit.Batch, w *wish) error {
+	c := w.conn
 	s := b.sessions[c.grant.Session]
 	if s == nil || s.conn != c {
 		return nil
 	}
 	some := b.audience(s.Key).kept.count > 0
-	for i := range subs {
-		subs[i].Session = s.Num
-		old, had := s.filters[subs[i].Filter]
-		if some && wantsRetained(subs[i], had) {
-			subs[i].RetainedFrom = firstTopic
+	taken := make([]core.Subscription, 0, len(w.subs))
+	full := map[int]bool{}
+	for i, sub := range w.subs {
+		old, had := s.filters[sub.Filter]
+		if !had && !b.takesFilter(s) {
+			full[i] = true
+			continue
 		}
-		sub := subs[i]
+		sub.Session = s.Num
+		if some && wantsRetained(sub, had) {
+			sub.RetainedFrom = firstTopic
+		}
 		if s.stored() {
 			if err := tx.PutSubscription(sub); err != nil {
 				return err
 			}
 		}
+		taken = append(taken, sub)
 		b.subscribe(s, sub.Filter, newSubscription(sub))
 		tx.Undo(func() {
 			if had {
@@ -212,7 +250,12 @@ func (b *Broker) addFilters(tx *commit.Tx, c *conn, subs []core.Subscription) er
 			}
 		})
 	}
-	s.expect(tx, subs...)
+	if len(full) > 0 {
+		b.stats.FiltersRefused.Add(int64(len(full)))
+		w.refuse(batch.Reply, full)
+		c.log.Info("subscriptions refused: the device has too many", "filters", len(full))
+	}
+	s.expect(tx, taken...)
 	return b.beginRetained(tx, s, c)
 }
 

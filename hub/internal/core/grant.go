@@ -73,6 +73,8 @@ type Limits struct {
 	SessionExpiry  time.Duration // longest that a session outlives its connection; 0: as the client asks, which before MQTT 5 is for ever
 	ReceiveMaximum int           // QoS 1 and 2 messages from the client that it may have under way; enforced in MQTT 5 only, which announces it
 	TopicAliases   int           // that an MQTT 5 client may set, and the most that are set towards it; -1: none
+	Sessions       int           // that the device may have, connected or kept; -1: any number
+	DeviceFilters  int           // subscriptions of all its sessions together; -1: any number
 }
 
 // A Message is an application message on its way to clients.

@@ -50,6 +50,8 @@ var (
 	ErrBusy = fmt.Errorf("too many connections are signing in: %w", ErrTooLarge)
 	// ErrFull means that as many connections have signed in as may.
 	ErrFull = fmt.Errorf("the hub has as many connections as it may have: %w", ErrTooLarge)
+	// ErrSessions means that the device, or its tenant, has as many MQTT sessions as it may have.
+	ErrSessions = fmt.Errorf("too many MQTT sessions: %w", ErrTooLarge)
 )
 
 // A SignInError is a refusal that knows whom it concerns. Dialects return it so that operators find it; clients are told

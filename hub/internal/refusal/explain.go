@@ -220,6 +220,7 @@ var kinds = []struct {
 	hint   string
 }{
 	{core.ErrFull, "limit", "See docs/limits.md for the limit, and how to raise it."},
+	{core.ErrSessions, "limit", "See docs/limits.md. A client that uses a new client id each time leaves a session behind each time: `fairlead session list` shows them."},
 	{core.ErrBusy, "busy", "Thousands of clients connect at the same moment: those that come back after a while will be let in."},
 	{core.ErrUnknownClient, "unknown_client", "It showed no certificate and no credentials that a platform of this hub recognises: does the device have its certificate, and does the client send it?"},
 	{core.ErrUnauthenticated, "credentials", "The credentials are wrong or missing: compare them with those that the device was given."},
