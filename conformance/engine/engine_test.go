@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 	"github.com/fairlead-iot/fairlead/outbox"
+	"github.com/fairlead-iot/fairlead/outbox/sqlitebox"
 )
 
 var versions = []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5}
@@ -97,9 +98,11 @@ func fill(t testing.TB, box *outbox.Outbox, from, to int) {
 	}
 }
 
-func memory(t testing.TB) *outbox.Outbox {
+func memory(t testing.TB) *outbox.Outbox { return open(t, outbox.NewMemory()) }
+
+func open(t testing.TB, store outbox.Store) *outbox.Outbox {
 	t.Helper()
-	box, err := outbox.Open(t.Context(), outbox.Config{Store: outbox.NewMemory(), MaxMessages: 10_000_000, MaxBytes: 1 << 32})
+	box, err := outbox.Open(t.Context(), outbox.Config{Store: store, MaxMessages: 10_000_000, MaxBytes: 1 << 32})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +177,11 @@ func flapping(t *testing.T, s *server, v mqtt.Version, qos byte) {
 	topic := fmt.Sprintf("%sflap/%d-%d", s.prefix, v, qos)
 	id := fmt.Sprintf("f%d-%d-%d", v, qos, seed%1000)
 	var got numbers
-	receiver := run(t, engine.Config{Session: mqttclient.Config{Version: v}, Prepare: prepare(s, id+"-r", true)})
+	receiver := run(t, engine.Config{Session: mqttclient.Config{Version: v}, Prepare: prepare(s, id+"-r", true), OnEvent: func(ev engine.Event) {
+		if ev.Kind == engine.Disconnected && !errors.Is(ev.Err, context.Canceled) {
+			t.Errorf("the receiver, whose network is well, has lost its connection: %v", ev.Err)
+		}
+	}})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	_, err := receiver.Subscribe(ctx, engine.Subscription{Subscription: mqtt.Subscription{Filter: topic, QoS: qos}, Handler: got.add})
@@ -298,18 +305,29 @@ func BenchmarkDrain(b *testing.B) {
 	for _, qos := range []byte{1, 2} {
 		b.Run(fmt.Sprintf("memory, QoS %d", qos), func(b *testing.B) { drain(b, memory(b), qos) })
 	}
+	b.Run("file, QoS 1", func(b *testing.B) {
+		store, err := sqlitebox.Open(b.Context(), sqlitebox.Config{Path: filepath.Join(b.TempDir(), "outbox.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		drain(b, open(b, store), 1)
+	})
 }
 
 func drain(b *testing.B, box *outbox.Outbox, qos byte) {
 	s := hub(b, "tls")
 	payload := make([]byte, 128)
-	for range b.N {
-		if _, err := box.Append(b.Context(), outbox.Message{Payload: payload}); err != nil {
-			b.Fatal(err)
-		}
+	var producers sync.WaitGroup
+	for i := range 64 { // together, so that they share syncs
+		producers.Go(func() {
+			for range (b.N + i) / 64 {
+				if _, err := box.Append(b.Context(), outbox.Message{Payload: payload}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
 	}
-	var left atomic.Int64
-	left.Store(int64(b.N))
+	producers.Wait()
 	b.ResetTimer()
 	run(b, engine.Config{
 		Session: mqttclient.Config{MaxInFlight: 1000},

@@ -25,7 +25,6 @@ type conn struct {
 
 	keepAlive   time.Duration
 	pingTimeout time.Duration
-	receiveMax  int
 	sendMax     int
 	sendMax2    int          // of these with QoS 2
 	ack0        mqtt.ConnAck // what the server can do
@@ -54,10 +53,9 @@ func newConn(s *Session, nc net.Conn, frames *mqtt.FrameReader, p *mqtt.Connect,
 		s: s, nc: nc, frames: frames, version: p.Version, ack0: *ack, wake: make(chan struct{}, 1), start: time.Now(),
 		keepAlive: time.Duration(ack.ServerKeepAlive.Or(p.KeepAlive)) * time.Second,
 		aliases:   mqtt.NewAliasReader(p.TopicAliasMaximum), shorten: mqtt.NewAliasWriter(min(ack.TopicAliasMaximum, 64)),
-		receiveMax: 65535, sendMax: 65535, sendMax2: s.cfg.MaxInFlightQoS2,
+		sendMax: 65535, sendMax2: s.cfg.MaxInFlightQoS2,
 	}
 	if c.version == mqtt.V5 {
-		c.receiveMax = int(p.ReceiveMaximum)
 		if ack.ReceiveMaximum > 0 {
 			c.sendMax = int(ack.ReceiveMaximum)
 		}
