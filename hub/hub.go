@@ -124,6 +124,9 @@ func (h *Hub) prepare(ctx context.Context, p *parts) error {
 			return err
 		}
 	}
+	if err := h.warnOfDefaultTenant(ctx, p); err != nil {
+		return err
+	}
 	// Before anybody can be served: who then is told that the hub is ready finds the state.
 	return p.dir.WriteState(h.state)
 }

@@ -144,6 +144,9 @@ func (s State) env(token, platform string) (map[string]string, error) {
 	}
 	vars, ok := s.Platforms[platform]
 	if !ok {
+		if len(s.Platforms) == 0 && slices.Contains(platforms, platform) {
+			return nil, errors.New("this hub has no development credentials, because it was not started with `fairlead up`; `fairlead device add` makes a plain MQTT device")
+		}
 		here := strings.Join(slices.Sorted(maps.Keys(s.Platforms)), ", ")
 		if here == "" {
 			here = "none, because the hub was not started for development"

@@ -116,6 +116,8 @@ func (h *Hub) status(ctx context.Context, p *parts) (admin.Status, error) {
 		Started:       h.state.Started,
 		UptimeSeconds: time.Since(h.state.Started).Round(time.Millisecond).Seconds(),
 		Ready:         true,
+		Addresses:     admin.Addresses{URL: h.state.URL, MQTT: h.state.MQTT, MQTTWeb: h.state.MQTTWeb, MQTTPlain: h.state.MQTTPlain},
+		DefaultTenant: string(h.defaultTenant()),
 		Dialects:      p.names(),
 		MQTT: admin.MQTT{
 			Connections: mqtt.Connections.Load(),
@@ -135,6 +137,11 @@ func (h *Hub) status(ctx context.Context, p *parts) (admin.Status, error) {
 		st.Ready, st.Reason = false, err.Error()
 	}
 	err := p.store.View(ctx, func(rd store.Reader) error {
+		if text, err := h.lostDefaultTenant(rd); err != nil {
+			return err
+		} else if text != "" {
+			st.Warnings = append(st.Warnings, text)
+		}
 		tenants, err := rd.Tenants()
 		if err != nil {
 			return err

@@ -315,6 +315,30 @@ func (h *Hub) defaultTenant() core.TenantID {
 	return core.TenantID(h.cfg.MQTTDefaultTenant)
 }
 
+// lostDefaultTenant says that the default tenant is not there, "" if it is or there is none. It may be made at any time.
+func (h *Hub) lostDefaultTenant(rd store.Reader) (string, error) {
+	t := h.defaultTenant()
+	if t == "" {
+		return "", nil
+	}
+	_, err := rd.Tenant(t)
+	if errors.Is(err, core.ErrNotFound) {
+		return fmt.Sprintf("mqtt_default_tenant is %s, and there is no such tenant: user names without one open nothing. `fairlead tenant add %s` makes it.", t, t), nil
+	}
+	return "", err
+}
+
+// warnOfDefaultTenant logs that.
+func (h *Hub) warnOfDefaultTenant(ctx context.Context, p *parts) error {
+	return p.store.View(ctx, func(rd store.Reader) error {
+		text, err := h.lostDefaultTenant(rd)
+		if text != "" {
+			h.cfg.Logger.Warn("default tenant is not there: user names without a tenant open nothing", "tenant", string(h.defaultTenant()))
+		}
+		return err
+	})
+}
+
 // develop makes the development tenant, and credentials of each dialect for it.
 func (p *parts) develop(ctx context.Context) (map[string]map[string]string, error) {
 	err := p.committer.Do(ctx, func(tx *commit.Tx) error {

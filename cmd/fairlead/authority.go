@@ -20,7 +20,7 @@ func authorityCommand() *cobra.Command {
 }
 
 func tenantFlag(cmd *cobra.Command, tenant *string) {
-	cmd.Flags().StringVar(tenant, "tenant", "dev", "the `tenant` that is meant")
+	cmd.Flags().StringVar(tenant, "tenant", "", "the `tenant` that is meant (default "+defaultTenant+")")
 }
 
 func authorityAddCommand() *cobra.Command {
@@ -33,6 +33,10 @@ that its common name names. An authority can be registered for one tenant only.`
 		Example: "  fairlead authority add factory-ca.pem --tenant acme --auto-register",
 	}, func(s *session, args []string) error {
 		text, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		tenant, err := s.tenant(tenant)
 		if err != nil {
 			return err
 		}
@@ -55,6 +59,10 @@ that its common name names. An authority can be registered for one tenant only.`
 func authorityListCommand() *cobra.Command {
 	var tenant string
 	cmd := adminCommand(&cobra.Command{Use: "list", Short: "List the authorities of a tenant", Args: noArgs}, func(s *session, _ []string) error {
+		tenant, err := s.tenant(tenant)
+		if err != nil {
+			return err
+		}
 		list, _, err := collect(0, func(limit int, cursor string) (admin.Page[admin.Authority], error) {
 			return s.client.Authorities(s.ctx, tenant, limit, cursor)
 		})
@@ -77,6 +85,10 @@ func authorityRemoveCommand() *cobra.Command {
 	cmd := adminCommand(&cobra.Command{
 		Use: "remove ID", Short: "Let the certificates of an authority open nothing any more; connections stay", Args: exactly("ID"),
 	}, func(s *session, args []string) error {
+		tenant, err := s.tenant(tenant)
+		if err != nil {
+			return err
+		}
 		if err := s.client.RemoveAuthority(s.ctx, tenant, args[0]); err != nil {
 			return err
 		}
@@ -115,6 +127,10 @@ read from the standard input.`,
 			if m.Text = string(text); !utf8.Valid(text) {
 				m.Text, m.Base64 = "", base64.StdEncoding.EncodeToString(text)
 			}
+		}
+		tenant, err := s.tenant(tenant)
+		if err != nil {
+			return err
 		}
 		done, err := s.client.Publish(s.ctx, tenant, m)
 		if err != nil {

@@ -65,9 +65,9 @@ func deviceListCommand() *cobra.Command {
 			return err
 		}
 		return s.show(list, func(t *table) {
-			t.row("DIALECT", "TENANT", "ID", "CONNECTED", "LAST CONNECTED", "ADDRESS")
+			t.row("DEVICE", "CONNECTED", "LAST CONNECTED", "ADDRESS")
 			for _, d := range list {
-				t.row(d.Dialect, d.Tenant, d.ID, yesNo(d.Connected), when(d.LastConnected), or(d.LastAddress))
+				t.row(d.String(), yesNo(d.Connected), when(d.LastConnected), or(d.LastAddress))
 			}
 			t.more(more, limit)
 		})
@@ -124,10 +124,17 @@ func deviceDeleteCommand() *cobra.Command {
 		Long: `Deletes a device: its documents, samples, counters, credentials and sessions. Its certificates are revoked. Its id is free then: a
 device that registers with it is a new one. There is no way back.
 
-DEVICE is named in full, so that nothing else is deleted by a slip: dialect/tenant/id, or the id with --dialect and --tenant.`,
+DEVICE is named in full, so that nothing else is deleted by a slip: dialect/tenant/id, tenant/id, or the id with --tenant.`,
 		Example: "  fairlead device delete mqtt/dev/pump-7",
 	}, func(s *session, args []string) error {
-		k, err := s.key(args[0], of)
+		named, _, err := s.named(args[0], of)
+		if err != nil {
+			return err
+		}
+		if named.tenant == "" {
+			return usageError{fmt.Errorf("device %q: want dialect/tenant/id or tenant/id, or the id with --tenant", args[0])}
+		}
+		k, err := s.wholeDevice(args[0], of)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,29 +20,65 @@ func (of *scope) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&of.tenant, "tenant", of.tenant, "the `tenant` that the device belongs to")
 }
 
-// key returns the device that is named in full, with or without the help of flags.
-func (s *session) key(arg string, of scope) (admin.DeviceKey, error) {
-	if !strings.Contains(arg, "/") {
-		if arg == "" || of.dialect == "" || of.tenant == "" {
-			return admin.DeviceKey{}, usageError{fmt.Errorf("device %q: want dialect/tenant/id, or the id with --dialect and --tenant", arg)}
-		}
-		return admin.DeviceKey{Dialect: of.dialect, Tenant: of.tenant, ID: arg}, nil
+// named reads dialect/tenant/id, tenant/id or an id: what it leaves open, flags may say.
+func (s *session) named(arg string, of scope) (scope, string, error) {
+	said, id, n := scope{}, arg, strings.Count(arg, "/")
+	switch p := strings.SplitN(arg, "/", 3); len(p) {
+	case 2:
+		said.tenant, id = p[0], p[1]
+	case 3:
+		said.dialect, said.tenant, id = p[0], p[1], p[2]
 	}
-	k, err := admin.ParseDeviceKey(arg)
 	switch {
-	case err != nil:
+	case id == "", n > 0 && said.tenant == "", n > 1 && said.dialect == "":
+		return of, id, usageError{fmt.Errorf("device %q: want dialect/tenant/id, tenant/id or an id", arg)}
+	case s.changed("dialect") && said.dialect != "" && of.dialect != said.dialect:
+		return of, id, usageError{fmt.Errorf("device %q: --dialect is %q", arg, of.dialect)}
+	case s.changed("tenant") && said.tenant != "" && of.tenant != said.tenant:
+		return of, id, usageError{fmt.Errorf("device %q: --tenant is %q", arg, of.tenant)}
+	}
+	return scope{dialect: cmp.Or(said.dialect, of.dialect), tenant: cmp.Or(said.tenant, of.tenant)}, id, nil
+}
+
+// key returns the device of an id whose dialect and tenant are known.
+func (of scope) key(id string) (admin.DeviceKey, error) {
+	k := admin.DeviceKey{Dialect: of.dialect, Tenant: of.tenant, ID: id}
+	if _, err := admin.ParseDeviceKey(k.String()); err != nil {
 		return k, usageError{err}
-	case s.changed("dialect") && of.dialect != k.Dialect:
-		return k, usageError{fmt.Errorf("device %q: --dialect is %q", arg, of.dialect)}
-	case s.changed("tenant") && of.tenant != k.Tenant:
-		return k, usageError{fmt.Errorf("device %q: --tenant is %q", arg, of.tenant)}
 	}
 	return k, nil
 }
 
+const defaultTenant = "that of the token, the hub's default tenant, or the only one there is"
+
+// tenant returns the tenant that is meant where a flag says none: [defaultTenant].
+func (s *session) tenant(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	self, err := s.client.Self(s.ctx)
+	if err != nil || self.Tenant != "" {
+		return self.Tenant, err
+	}
+	st, err := s.client.Status(s.ctx)
+	if err != nil || st.DefaultTenant != "" {
+		return st.DefaultTenant, err
+	}
+	page, err := s.client.Tenants(s.ctx, 2, "")
+	switch {
+	case err != nil:
+		return "", err
+	case len(page.Items) == 0:
+		return "", errors.New("there is no tenant; `fairlead tenant add NAME` makes one")
+	case len(page.Items) == 1:
+		return page.Items[0].ID, nil
+	}
+	return "", usageError{fmt.Errorf("there are several tenants, such as %s and %s: say which one with --tenant", page.Items[0].ID, page.Items[1].ID)}
+}
+
 const (
-	deviceArg  = "DEVICE is dialect/tenant/id, or the id alone or its beginning where only one device has it; --dialect and --tenant say among which."
-	deviceFull = "DEVICE is dialect/tenant/id, or the whole id where only one device has it; --dialect and --tenant say among which."
+	deviceArg  = "DEVICE is dialect/tenant/id, or tenant/id, or the id alone or its beginning where only one device has it; --dialect and --tenant say among which."
+	deviceFull = "DEVICE is dialect/tenant/id, or tenant/id, or the whole id where only one device has it; --dialect and --tenant say among which."
 )
 
 // candidates is how many an error names that may have been meant.
@@ -77,7 +114,7 @@ func verbOfDevice(cmd *cobra.Command, doc string, find func(*session, string, sc
 	return cmd
 }
 
-// device finds the device that an argument means: dialect/tenant/id, or an id, or the beginning of one, that only one
+// device finds the device that an argument means: dialect/tenant/id, tenant/id, an id, or the beginning of one, that only one
 // device has of those that the flags leave.
 func (s *session) device(arg string, of scope) (admin.DeviceKey, error) {
 	return s.findDevice(arg, of, false)
@@ -89,20 +126,21 @@ func (s *session) wholeDevice(arg string, of scope) (admin.DeviceKey, error) {
 }
 
 func (s *session) findDevice(arg string, of scope, whole bool) (admin.DeviceKey, error) {
-	if strings.Contains(arg, "/") {
-		return s.key(arg, of)
+	of, id, err := s.named(arg, of)
+	if err != nil {
+		return admin.DeviceKey{}, err
 	}
-	if arg == "" {
-		return admin.DeviceKey{}, usageError{errors.New(`device "": want dialect/tenant/id, or an id`)}
+	if strings.Count(arg, "/") > 1 {
+		return of.key(id)
 	}
 	// An id as it is goes before all that begin with it.
-	list, err := s.devices(admin.DeviceQuery{Dialect: of.dialect, Tenant: of.tenant, ID: arg})
+	list, err := s.devices(admin.DeviceQuery{Dialect: of.dialect, Tenant: of.tenant, ID: id})
 	if err != nil {
 		return admin.DeviceKey{}, err
 	}
 	begin := len(list) == 0
 	if begin {
-		if list, err = s.devices(admin.DeviceQuery{Dialect: of.dialect, Tenant: of.tenant, Prefix: arg}); err != nil {
+		if list, err = s.devices(admin.DeviceQuery{Dialect: of.dialect, Tenant: of.tenant, Prefix: id}); err != nil {
 			return admin.DeviceKey{}, err
 		}
 	}

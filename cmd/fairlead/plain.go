@@ -42,21 +42,26 @@ func (s *session) password(flag string) (string, error) {
 	return "", usageError{errors.New(`--password takes "-" only, and reads the password from the standard input`)}
 }
 
-// settings returns the environment variables that point an MQTT client at the hub as a device. Where the hub is reached is
-// known only if it is the one of the data folder.
+// settings returns the environment variables that point an MQTT client at the hub as a device. Where MQTT is, the data
+// folder says, or the hub if the token is for all tenants.
 func (s *session) settings(l admin.Login) map[string]string {
 	env := map[string]string{"MQTT_USERNAME": l.Username, "MQTT_TOPIC_PREFIX": l.TopicPrefix}
 	if l.Password != "" {
 		env["MQTT_PASSWORD"] = l.Password
 	}
-	state, err := hub.ReadState(s.dataDir)
-	if err != nil || state.URL != s.client.URL {
-		return env
+	address, root := "", os.Getenv("FAIRLEAD_CA")
+	if state, err := hub.ReadState(s.dataDir); err == nil && state.URL == s.client.URL {
+		address, root = state.MQTT, state.CA
+	} else if st, err := s.client.Status(s.ctx); err == nil { // a token for one tenant may not ask
+		address = st.Addresses.MQTT
 	}
-	if u, err := url.Parse(state.MQTT); err == nil {
+	if u, err := url.Parse(address); err == nil {
 		if host, port, err := net.SplitHostPort(u.Host); err == nil {
-			env["MQTT_HOST"], env["MQTT_PORT"], env["FAIRLEAD_CA"] = host, port, state.CA
+			env["MQTT_HOST"], env["MQTT_PORT"] = host, port
 		}
+	}
+	if root != "" {
+		env["FAIRLEAD_CA"] = root
 	}
 	return env
 }
@@ -69,7 +74,7 @@ func (s *session) printLogin(v any, l admin.Login) error {
 }
 
 func deviceAddCommand() *cobra.Command {
-	of := scope{dialect: "mqtt", tenant: "dev"}
+	of := scope{dialect: "mqtt"}
 	var n admin.NewDevice
 	var password string
 	cmd := adminCommand(&cobra.Command{
@@ -79,11 +84,18 @@ func deviceAddCommand() *cobra.Command {
 It may publish and subscribe to everything below its id and a slash, unless it is granted something else (fairlead device grant).
 Devices of platforms are not made here: they register as their platforms have it.
 
-DEVICE is dialect/tenant/id, or the id, which --dialect and --tenant complete.`,
+DEVICE is tenant/id, or the id; its tenant then is that of --tenant, or ` + defaultTenant + `.`,
 		Example: "  fairlead device add pump-7\n  echo 'my own password' | fairlead device add mqtt/acme/pump-7 --password -",
 		Args:    exactly("DEVICE"),
 	}, func(s *session, args []string) (err error) {
-		k, err := s.key(args[0], of)
+		of, id, err := s.named(args[0], of)
+		if err != nil {
+			return err
+		}
+		if of.tenant, err = s.tenant(of.tenant); err != nil {
+			return err
+		}
+		k, err := of.key(id)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -74,24 +75,26 @@ func deviceWhyCommand() *cobra.Command {
 		Use: "why NAME", Short: "Say why a device cannot connect", Args: exactly("NAME"),
 		Long: `Says what the hub knows of a device that cannot connect: whether it is there, and the last times that it was refused, with
 the exact reason and what to do. NAME is a part of what the device calls itself: its id, client id, user name, or the
-subject of its certificate, or dialect/tenant/id. The device need not be known to the hub.`,
+subject of its certificate, or tenant/id, or dialect/tenant/id. The device need not be known to the hub.`,
 		Example: "  fairlead device why 2TBn-jNESuuHamE2Zo1anA",
 	}, func(s *session, args []string) error {
 		out := why{Devices: []admin.Device{}, Refusals: []admin.Refusal{}, Silent: []admin.Refusal{}}
 		name := args[0]
 		devices := admin.DeviceQuery{Tenant: of.tenant, Dialect: of.dialect, Prefix: name, Limit: 10}
-		if _, err := admin.ParseDeviceKey(name); err == nil {
-			k, err := s.key(name, of)
+		if strings.Contains(name, "/") {
+			named, id, err := s.named(name, of)
 			if err != nil {
 				return err
 			}
-			name = k.ID
-			devices = admin.DeviceQuery{Tenant: k.Tenant, Dialect: k.Dialect, Prefix: k.ID, Limit: 10}
+			devices = admin.DeviceQuery{Tenant: named.tenant, Dialect: named.dialect, Prefix: id, Limit: 10}
 		}
 		found, err := s.client.Devices(s.ctx, devices)
-		if err != nil {
+		switch {
+		case err == nil:
+			name = devices.Prefix
+		case !admin.IsNotFound(err) || s.changed("tenant") || !strings.Contains(name, "/"):
 			return err
-		}
+		} // else it is no device's name, but a client id with a slash in it
 		out.Devices = append(out.Devices, found.Items...)
 		named, err := s.client.Refusals(s.ctx, admin.RefusalQuery{Name: name, Limit: 10})
 		if err != nil {

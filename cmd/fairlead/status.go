@@ -122,10 +122,14 @@ func printStatus(w io.Writer, r report) error {
 		{"MQTT", r.Hub.MQTT},
 		{"MQTT, WebSocket", r.Hub.MQTTWeb},
 		{"MQTT, no TLS", cmp.Or(r.Hub.MQTTPlain, "off")},
+		{"Default tenant", or(st.DefaultTenant)},
 		{"Dialects", strings.Join(st.Dialects, ", ")},
 		{"Devices", fmt.Sprintf("%d, %d connected", st.Devices.Total, st.Devices.Connected)},
 		{"Messages", fmt.Sprintf("%d in, %d out, %d dropped", st.MQTT.MessagesIn, st.MQTT.MessagesOut, st.MQTT.Dropped)},
 		{"Commits", fmt.Sprintf("%d, of %d batches; %d failed", st.Commit.Commits, st.Commit.Batches, st.Commit.Failures)},
+	}
+	for _, text := range st.Warnings {
+		rows = append(rows, [2]string{"WARNING", printable(text)})
 	}
 	for _, row := range append(rows, storageRows(st.Storage)...) {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])

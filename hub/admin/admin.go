@@ -25,11 +25,25 @@ type Status struct {
 	UptimeSeconds float64   `json:"uptime_seconds"`
 	Ready         bool      `json:"ready"`            // storage accepts writes and the hub is not stopping
 	Reason        string    `json:"reason,omitempty"` // why it is not ready
-	Dialects      []string  `json:"dialects"`
-	Devices       Devices   `json:"devices"`
-	MQTT          MQTT      `json:"mqtt"`
-	Commit        Commit    `json:"commit"`
-	Storage       Storage   `json:"storage"`
+	// What is wrong although it is ready, for people.
+	Warnings  []string  `json:"warnings,omitempty"`
+	Addresses Addresses `json:"addresses"`
+	// The tenant of plain MQTT devices whose user names have none; absent: such names open nothing.
+	DefaultTenant string   `json:"default_tenant,omitempty"`
+	Dialects      []string `json:"dialects"`
+	Devices       Devices  `json:"devices"`
+	MQTT          MQTT     `json:"mqtt"`
+	Commit        Commit   `json:"commit"`
+	Storage       Storage  `json:"storage"`
+}
+
+// Addresses are where a hub is reached, by the name that it has for itself.
+type Addresses struct {
+	URL     string `json:"url"`      // of all HTTP APIs: "https://localhost:8443"
+	MQTT    string `json:"mqtt"`     // over TLS: "mqtts://localhost:8883"
+	MQTTWeb string `json:"mqtt_web"` // over WebSocket: "wss://localhost:8443/mqtt"
+	// Without TLS: "mqtt://127.0.0.1:1883"; absent if nowhere.
+	MQTTPlain string `json:"mqtt_plain,omitempty"`
 }
 
 // Storage says what the database takes, and how long data is kept. Numbers about its inside are some seconds old.
