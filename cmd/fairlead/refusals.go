@@ -30,9 +30,12 @@ the newest ones in memory until it ends.`,
 		return s.show(list, func(t *table) {
 			t.row("LAST", "COUNT", "ADDRESS", "STAGE", "WHO", "WHY")
 			for _, r := range list {
-				t.row(when(r.Last), fmt.Sprint(r.Count), or(r.Address), r.Stage, who(r), r.Text)
+				t.row(when(r.Last), fmt.Sprint(r.Count), or(r.Address), r.Stage, marked(r), r.Text)
 			}
 			t.more(more, limit)
+			if m := markMeans(list); m != "" {
+				t.row(m)
+			}
 		})
 	})
 	fl := cmd.Flags()
@@ -45,25 +48,38 @@ the newest ones in memory until it ends.`,
 	return cmd
 }
 
-// who says as well as it is known who was refused. What nobody has proven has a question mark.
+// who says as well as it is known who was refused, "-" if it is not. The client id comes last: anybody uses any.
 func who(r admin.Refusal) string {
-	var name string
 	switch {
 	case r.Device != "":
-		name = r.Dialect + "/" + r.Tenant + "/" + r.Device
-	case r.ClientID != "":
-		name = "client " + r.ClientID
+		return r.Dialect + "/" + r.Tenant + "/" + r.Device
 	case r.Username != "":
-		name = "user " + r.Username
+		return "user " + r.Username
 	case r.Certificate != nil:
-		name = r.Certificate.Subject
-	default:
-		return "-"
+		return r.Certificate.Subject
+	case r.ClientID != "":
+		return "client " + r.ClientID
 	}
-	if !r.Proven {
+	return "-"
+}
+
+// marked is who with a question mark behind what nobody has proven.
+func marked(r admin.Refusal) string {
+	name := who(r)
+	if !r.Proven && name != "-" {
 		name += " ?"
 	}
 	return name
+}
+
+// markMeans explains the question marks, if there are any.
+func markMeans(list []admin.Refusal) string {
+	for _, r := range list {
+		if marked(r) != who(r) {
+			return `"?": the client says that it is this one, and has not proven it`
+		}
+	}
+	return ""
 }
 
 // whySilent is how many refusals `device why` shows of clients that have not said who they are.
@@ -160,7 +176,12 @@ func (y why) print(t *table, name string) {
 			times = fmt.Sprintf("%d times since %s", r.Count, when(r.First))
 		}
 		t.row(when(r.Last) + "  from " + or(r.Address) + ", " + times)
-		t.row("  " + who(r))
+		switch name := who(r); {
+		case r.Proven, name == "-":
+			t.row("  " + name)
+		default:
+			t.row("  " + name + ", so it says: it has not proven it")
+		}
 		told := ""
 		if r.Code != "" {
 			told = ", and was told " + r.Code

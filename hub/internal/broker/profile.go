@@ -26,7 +26,7 @@ func (c *conn) checkWill(w *mqtt.Will) error {
 		return nil
 	}
 	if !c.allowed(w.Topic) {
-		return fmt.Errorf("will on a topic outside the grant: %w", core.ErrDenied)
+		return outside("will on a topic", w.Topic)
 	}
 	return c.offered(w.QoS, w.Retain)
 }
@@ -41,7 +41,7 @@ func (c *conn) forbidden(p *mqtt.Publish, t *topicEntry) error {
 		if c.version == mqtt.V5 && p.QoS > 0 && !c.grant.Profile.CloseOnForbidden {
 			code = fmt.Sprintf("reason 0x%02x", answer.Code)
 		}
-		c.denied(core.StagePublish, code, fmt.Errorf("publish to a topic outside the grant: %q", t.Name))
+		c.denied(core.StagePublish, code, outside("publish to a topic", t.Name))
 	}
 	return c.refuseMessage(p, answer)
 }

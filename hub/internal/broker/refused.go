@@ -17,12 +17,22 @@ type attempt struct {
 	stage core.Stage
 	claim core.Claim
 	code  string // what it was answered
+
+	session core.SessionKey // once it has signed in: whose it is
+	device  core.DeviceNum
 }
 
 // at notes that the client has come to a stage, with this claim.
 func (a *attempt) at(s core.Stage, claim core.Claim) {
 	if a != nil {
 		a.stage, a.claim = s, claim
+	}
+}
+
+// signedIn notes whose connection it is.
+func (a *attempt) signedIn(g core.Grant) {
+	if a != nil {
+		a.session, a.device = g.Session, g.Device
 	}
 }
 
@@ -50,11 +60,15 @@ func (b *Broker) refused(src *source, err error) {
 		}
 	}
 	var known *core.SignInError
-	if errors.As(err, &known) {
-		r.Device, r.Proven = known.Device, known.Proven
-	} else {
+	switch {
+	case errors.As(err, &known):
+		r.Device, r.Proven, r.Err = known.Device, known.Proven, known.Err
+	case a.session.Tenant != "":
+		r.Device, r.Proven = b.deviceOf(a.session, a.device), true
+	default:
 		r.Device = b.called(r.Claim)
 	}
+	b.advise(&r)
 	b.cfg.Refused(r)
 }
 
@@ -84,7 +98,27 @@ func (c *conn) denied(s core.Stage, code string, err error) {
 		Claim:  core.Claim{Remote: c.src.Remote(), ClientID: k.ClientID, Version: uint8(c.version)},
 		Device: c.b.deviceOf(k, c.grant.Device),
 	}
+	c.b.advise(&r)
 	c.b.cfg.Refused(r)
+}
+
+// outside is the refusal of a topic or filter that the grant does not cover; what says what the client wanted. What to do
+// about it is added by advise, if somebody asks for refusals.
+func outside(what, name string) error {
+	return &core.HelpError{Text: fmt.Sprintf("%s outside of what the device may: %.200q", what, name), Err: core.ErrDenied}
+}
+
+// advise has the dialect say what to do about a topic that is outside the grant.
+func (b *Broker) advise(r *core.Refusal) {
+	var e *core.HelpError
+	if !errors.As(r.Err, &e) || e.Help != "" {
+		return
+	}
+	for _, d := range *b.dialects.Load() {
+		if a, ok := d.(dialect.Adviser); ok && d.Name() == r.Device.Dialect {
+			e.Help = a.AdviseGrant(r.Device)
+		}
+	}
 }
 
 // deviceOf returns the device of a session, as far as it has one.

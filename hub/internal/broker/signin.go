@@ -72,6 +72,7 @@ func (b *Broker) signIn(ctx context.Context, src *source, claim core.Claim) (*co
 		return nil, err
 	}
 	src.attempt.at(core.StageSession, claim)
+	src.attempt.signedIn(c.grant)
 	if err := c.accept(ctx, connect, claim); err != nil {
 		c.refuse(err)
 		return nil, err

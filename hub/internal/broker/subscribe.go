@@ -123,7 +123,11 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 			ack.Codes = append(ack.Codes, answer)
 			if refused++; refused == 1 {
 				c.log.Info("subscription refused", "filter", s.Filter, "reason", code)
-				c.denied(core.StageSubscribe, fmt.Sprintf("SUBACK 0x%02x", answer), fmt.Errorf("subscribe to %q: %v", s.Filter, code))
+				why := fmt.Errorf("subscribe to %q: %v", s.Filter, code)
+				if code == mqtt.ReasonNotAuthorized {
+					why = outside("subscribe to a filter", s.Filter)
+				}
+				c.denied(core.StageSubscribe, fmt.Sprintf("SUBACK 0x%02x", answer), why)
 			}
 			continue
 		}

@@ -66,3 +66,16 @@ func (e *SignInError) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *SignInError) Unwrap() error { return e.Err }
+
+// A HelpError is a refusal with words of its own for operators, where those for its kind would be too general. Clients are
+// told no more than the kind of Err.
+type HelpError struct {
+	Text string // what is the matter
+	Help string // what to do about it, best as a command
+	Err  error
+}
+
+func (e *HelpError) Error() string { return e.Text }
+
+// Unwrap returns Err.
+func (e *HelpError) Unwrap() error { return e.Err }

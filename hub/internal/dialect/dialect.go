@@ -77,6 +77,12 @@ type Identifier interface {
 	Identify(c core.Claim) (k core.DeviceKey, ok bool)
 }
 
+// An Adviser is a dialect that knows how operators change what a device may do.
+type Adviser interface {
+	// AdviseGrant says, for operators, what to do so that a device may publish or subscribe to what it may not now.
+	AdviseGrant(k core.DeviceKey) string
+}
+
 // An Expirer is a dialect whose platform lets samples expire.
 type Expirer interface {
 	// Expiring returns the series of a tenant whose samples are kept for a limited time, of some of the devices behind a

@@ -33,8 +33,21 @@ type cause struct {
 	text, hint string
 }
 
-// explain says in plain words what happened.
+// explain says in plain words what happened; who has refused knows best.
 func explain(r core.Refusal) cause {
+	c := general(r)
+	var known *core.HelpError
+	if errors.As(r.Err, &known) {
+		c.text = text(known)
+		if known.Help != "" {
+			c.hint = known.Help
+		}
+	}
+	return c
+}
+
+// general says what there is to say about a kind of refusal.
+func general(r core.Refusal) cause {
 	for _, f := range []func(core.Refusal) (cause, bool){explainCertificate, explainTLS, explainMQTT, explainKind} {
 		if c, ok := f(r); ok {
 			if c.text == "" {
@@ -52,9 +65,26 @@ func text(err error) string {
 		return ""
 	}
 	const most = 300
-	s := strings.ToValidUTF8(err.Error(), "�")
+	s := plain(strings.ToValidUTF8(err.Error(), "�"))
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+// plain removes what errors have for programs: whose sign-in it was, before the rest, and the words for kinds.
+func plain(s string) string {
+	if who, rest, ok := strings.Cut(s, " sign-in: "); ok && !strings.Contains(who, " ") {
+		s = rest
+	}
+	for again := true; again; {
+		again = false
+		for _, k := range core.Kinds {
+			short := strings.TrimSuffix(strings.TrimPrefix(s, k.Error()+": "), ": "+k.Error())
+			short = strings.Replace(short, ": "+k.Error()+": ", ": ", 1)
+			again = again || short != s
+			s = short
+		}
 	}
 	return s
 }
@@ -67,7 +97,8 @@ func explainCertificate(r core.Refusal) (cause, bool) {
 	case errors.Is(r.Err, ca.ErrUnknownIssuer):
 		return cause{
 			"certificate_unknown_issuer", "the client's certificate was not issued by this hub",
-			"The device may have been set up for another hub, or this hub's data folder may be new: let the device register again, so that it gets a certificate of this hub.",
+			"The device may have been set up for another hub, or this hub's data folder may be new: let the device register again, so that it gets a certificate of this hub. " +
+				"If an authority of your own has issued it, register that: `fairlead authority add FILE --tenant TENANT`.",
 		}, true
 	case errors.Is(r.Err, ca.ErrBadSignature):
 		return cause{
@@ -222,7 +253,7 @@ var kinds = []struct {
 	{core.ErrFull, "limit", "See docs/limits.md for the limit, and how to raise it."},
 	{core.ErrSessions, "limit", "See docs/limits.md. A client that uses a new client id each time leaves a session behind each time: `fairlead session list` shows them."},
 	{core.ErrBusy, "busy", "Thousands of clients connect at the same moment: those that come back after a while will be let in."},
-	{core.ErrUnknownClient, "unknown_client", "It showed no certificate and no credentials that a platform of this hub recognises: does the device have its certificate, and does the client send it?"},
+	{core.ErrUnknownClient, "unknown_client", "It showed no certificate and no user name that a platform of this hub recognises: does the device have what it was given, and does the client send it?"},
 	{core.ErrUnauthenticated, "credentials", "The credentials are wrong or missing: compare them with those that the device was given."},
 	{core.ErrStorage, "storage", "The hub could not read or write its database: see the hub's log, and free space on its disk."},
 	{core.ErrStopping, "stopping", "The hub was stopping: the client comes back by itself."},
@@ -235,6 +266,13 @@ var kinds = []struct {
 }
 
 func explainKind(r core.Refusal) (cause, bool) {
+	if errors.Is(r.Err, core.ErrUnknownClient) && r.Claim.Certificate == nil && !r.Claim.HasUsername {
+		return cause{
+			"unknown_client", "no platform of this hub knows this client: it sent neither a certificate nor a user name",
+			"An Astarte device needs the certificate that it was issued, a plain MQTT device that or a user name and a password: `fairlead device add DEVICE` makes one and prints them. " +
+				"Has the device what it needs, and does its client send it?",
+		}, true
+	}
 	switch r.Stage {
 	case core.StagePublish:
 		return cause{reason: "topic", hint: "The device may not publish there: compare the topic with what its platform allows, and the device id in it with the device's."}, true

@@ -88,7 +88,7 @@ type entryKey struct {
 	device        core.DeviceID
 	stage         core.Stage
 	reason        Reason
-	text          string
+	text, code    string
 }
 
 // New returns an empty Log.
@@ -105,7 +105,7 @@ func (l *Log) Add(r core.Refusal) {
 	if t := e.Device.Tenant; t != "" && !e.Proven && !l.has(t) && !l.cfg.Known(t) {
 		e.Device = core.DeviceKey{}
 	}
-	k := entryKey{share(&e), e.ClientID, e.Device.ID, e.Stage, e.Reason, e.Text}
+	k := entryKey{share(&e), e.ClientID, e.Device.ID, e.Stage, e.Reason, e.Text, e.Code}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts[e.Reason]++

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
@@ -44,6 +45,43 @@ func TestTheSameAgainIsOneEntry(t *testing.T) {
 	}
 	if n := l.Count("credentials"); n != 6 {
 		t.Errorf("%d refusals counted, want 6", n)
+	}
+}
+
+// TestAnsweredDifferently: who was told something else is another entry.
+func TestAnsweredDifferently(t *testing.T) {
+	l := newLog()
+	for _, code := range []string{"", "reason 0x87", ""} {
+		r := from("192.0.2.1", "acme", "pump", "c", true)
+		r.Stage, r.Code = core.StagePublish, code
+		l.Add(r)
+	}
+	if got := l.all("acme"); len(got) != 2 || got[0].Code != "" || got[0].Count != 2 || got[1].Code != "reason 0x87" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestPlainWords: words for programs are left out, and others are not.
+func TestPlainWords(t *testing.T) {
+	for in, want := range map[string]string{
+		"mqtt sign-in: unauthenticated: wrong":            "wrong",
+		"astarte sign-in: sign in a/b/c: denied: revoked": "sign in a/b/c: revoked",
+		"will on a topic outside: denied":                 "will on a topic outside",
+		"x: not found: y: storage unavailable: disk":      "x: y: disk",
+		"the topic is invalid":                            "the topic is invalid",
+		"denied":                                          "denied",
+	} {
+		if got := plain(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestUnregisteredAuthority: it may be one of an operator's own.
+func TestUnregisteredAuthority(t *testing.T) {
+	c := explain(core.Refusal{Stage: core.StageTLS, Err: fmt.Errorf("handshake: %w", ca.ErrUnknownIssuer)})
+	if !strings.Contains(c.hint, "fairlead authority add") {
+		t.Errorf("got %q", c.hint)
 	}
 }
 

@@ -54,7 +54,7 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 		if crt, err := tx.Certificate(l.serial); err != nil {
 			return err
 		} else if crt.State == core.CertificateRevoked {
-			return errRevoked
+			return &core.SignInError{Device: l.DeviceKey, Proven: true, Err: revoked(l.DeviceKey)}
 		}
 	}
 	// Connections are many and long: what the rest of this one does not need is let go.

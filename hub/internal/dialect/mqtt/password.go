@@ -21,12 +21,8 @@ const failureStep = 100 * time.Millisecond
 // is busy.
 const hashTimeout = 5 * time.Second
 
-// Why a password does not open a device. Operators see which it is; clients get one answer to the first two.
-var (
-	errUser     = fmt.Errorf("%w: no device is called by this user name, which is TENANT/DEVICE, or DEVICE where there is a default tenant", core.ErrUnauthenticated)
-	errPassword = fmt.Errorf("%w: wrong password, or a token that has expired", core.ErrUnauthenticated)
-	errGuessing = fmt.Errorf("%w: too many wrong passwords for this device from this address, or from this address in all", core.ErrTooLarge)
-)
+// errGuessing is the kind of refusals of those who have tried too often.
+var errGuessing = fmt.Errorf("%w: too many wrong passwords", core.ErrTooLarge)
 
 // guesses counts wrong passwords: by device and where they come from, so that nobody can lock a device out from elsewhere,
 // and by where they come from alone, for those who try one password on many devices.
@@ -44,8 +40,9 @@ func newGuesses() guesses {
 	return guesses{sources: guess.Limits[netip.Prefix]{Burst: 100, Pause: time.Second}}
 }
 
-func (g *guesses) tooMany(k attempt, now time.Time) bool {
-	return g.pairs.Wait(k, now) > 0 || g.sources.Wait(k.from, now) > 0
+// wait returns how long the next try has to wait, 0 if it need not.
+func (g *guesses) wait(k attempt, now time.Time) time.Duration {
+	return max(g.pairs.Wait(k, now), g.sources.Wait(k.from, now))
 }
 
 func (g *guesses) wrong(k attempt, now time.Time) {
@@ -83,8 +80,8 @@ func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (proof, error
 	p, err := d.open(ctx, k, g, c.Password, now)
 	if errors.Is(err, core.ErrUnauthenticated) {
 		// The same for devices that are not there: the answer must not tell which are.
-		if d.guesses.tooMany(g, now) {
-			return p, errGuessing
+		if wait := d.guesses.wait(g, now); wait > 0 {
+			return p, guessing(wait)
 		}
 		d.guesses.wrong(g, now)
 	}
@@ -94,15 +91,15 @@ func (d *Dialect) checkPassword(ctx context.Context, c core.Claim) (proof, error
 // open looks whether a password or token opens a device. What has 256 random bits cannot be guessed, so it opens however
 // many wrong ones have come from a neighbour behind the same address.
 func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g attempt, password []byte, now time.Time) (p proof, err error) {
-	if k.ID == "" {
-		return p, errUser
+	if k.ID == "" || k.Tenant == "" {
+		return p, noUser()
 	}
 	err = d.cfg.Store.View(ctx, func(rd store.Reader) (err error) {
 		p.Holder, err = credential.Find(rd, k)
 		return err
 	})
 	if errors.Is(err, core.ErrNotFound) {
-		return p, errUser
+		return p, noDevice(k, password)
 	} else if err != nil {
 		return p, fmt.Errorf("sign in %s: %w", k, err)
 	}
@@ -111,8 +108,8 @@ func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g attempt, passwor
 		return p, nil
 	}
 	hash := p.Enrolment.SecretHash
-	if credential.Guessable(hash) && d.guesses.tooMany(g, now) {
-		return p, errGuessing
+	if wait := d.guesses.wait(g, now); credential.Guessable(hash) && wait > 0 {
+		return p, guessing(wait)
 	}
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
@@ -121,7 +118,7 @@ func (d *Dialect) open(ctx context.Context, k core.DeviceKey, g attempt, passwor
 		return p, fmt.Errorf("sign in %s: %w", k, err)
 	}
 	if !ok {
-		return p, errPassword
+		return p, wrongPassword(p.Holder, password, now)
 	}
 	return p, nil
 }

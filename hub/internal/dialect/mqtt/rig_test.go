@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
@@ -37,6 +38,7 @@ type rig struct {
 	store     store.Store
 	committer *commit.Committer
 	broker    *broker.Broker
+	refusals  *refusal.Log
 	ca        *ca.CA
 	addr      string
 
@@ -60,7 +62,8 @@ func newRig(t *testing.T, edit func(*Config)) *rig {
 		}
 		return g.d.Notify(tx, e)
 	}})
-	g.broker = broker.New(broker.Config{Committer: g.committer, Store: g.store})
+	g.refusals = refusal.New(refusal.Config{Known: func(core.TenantID) bool { return true }})
+	g.broker = broker.New(broker.Config{Committer: g.committer, Store: g.store, Refused: g.refusals.Add})
 	cfg := Config{Committer: g.committer, Store: g.store, Broker: g.broker, CA: g.ca, DefaultTenant: "dev", Now: g.now}
 	if edit != nil {
 		edit(&cfg)

@@ -47,7 +47,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 		}
 	}
 	if err == nil && p.Enrolment.Inhibited { // only who has proven to be the device is told
-		err = fmt.Errorf("%w: the device's credentials are inhibited", core.ErrDenied)
+		err = inhibited(p.DeviceKey)
 	}
 	switch {
 	case errors.Is(err, dialect.ErrNotMine):
@@ -109,7 +109,14 @@ func (d *Dialect) Identify(c core.Claim) (core.DeviceKey, bool) {
 		}
 	}
 	if c.HasUsername {
-		return d.user(c.Username)
+		k, ok := d.user(c.Username)
+		switch {
+		case k.Tenant.Validate() != nil:
+			return core.DeviceKey{}, false
+		case !ok || c.Password == nil: // without a password it may be a token, which is a secret
+			k.ID = ""
+		}
+		return k, true
 	}
 	if c.Certificate == nil {
 		return core.DeviceKey{}, false
@@ -172,14 +179,12 @@ func (d *Dialect) issued(ctx context.Context, c core.Claim) (p proof, err error)
 			return err
 		}
 		if crt.State == core.CertificateRevoked {
-			return errRevoked
+			return revoked(dev.DeviceKey)
 		}
 		return nil // a superseded one opens too, until it ends or is revoked: devices change it when they can
 	})
 	return p, err
 }
-
-var errRevoked = fmt.Errorf("%w: certificate is revoked", core.ErrDenied)
 
 // foreign finds the device that the certificate of a registered authority names, and makes it where that is wanted. Whom
 // the certificate names is in the proof too when there is an error, as far as its authority is known.
@@ -202,7 +207,7 @@ func (d *Dialect) foreign(ctx context.Context, c core.Claim) (p proof, err error
 	p.Holder, err = d.find(ctx, k, a.Register)
 	p.DeviceKey = k
 	if errors.Is(err, core.ErrNotFound) {
-		err = fmt.Errorf("%w: there is no device %s, and its authority does not register devices", core.ErrDenied, k)
+		err = unregistered(k)
 	}
 	return p, err
 }
