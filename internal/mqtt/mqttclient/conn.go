@@ -38,6 +38,7 @@ type conn struct {
 	buffer  []byte    // to be written
 	written []written // messages with QoS 0 in it
 	shorten *mqtt.AliasWriter
+	broken  error  // of a write; the reader may find a better reason
 	ended   error  // why, once it ends
 	goodbye []byte // to be written before closing; nil: close at once
 }
@@ -175,6 +176,12 @@ func (c *conn) explain(err error) error {
 	var e *ServerError
 	if errors.As(err, &e) {
 		return err
+	}
+	c.s.mu.Lock()
+	broken := c.broken
+	c.s.mu.Unlock()
+	if broken != nil && alertKind(err) == nil {
+		return broken
 	}
 	return unavailable("mqtt: connection lost", err)
 }

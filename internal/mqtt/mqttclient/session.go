@@ -170,11 +170,12 @@ func unavailableOrNil(doing string, err error) error {
 }
 
 func exchange(nc net.Conn, frames *mqtt.FrameReader, p *mqtt.Connect) (*mqtt.ConnAck, error) {
-	if _, err := nc.Write(p.Append(nil, p.Version)); err != nil {
-		return nil, err
-	}
-	f, err := frames.Next()
+	_, broken := nc.Write(p.Append(nil, p.Version))
+	f, err := frames.Next() // also when it is broken: why may have come before
 	if err != nil {
+		if broken != nil && alertKind(err) == nil {
+			err = broken
+		}
 		return nil, err
 	}
 	ack := new(mqtt.ConnAck)

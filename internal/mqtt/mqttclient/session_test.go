@@ -571,3 +571,28 @@ func TestSendRefuses(t *testing.T) {
 		})
 	})
 }
+
+// What a server says before it hangs up counts, also when our own write notices the hang-up first.
+func TestLastWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, mqttclient.Config{Version: mqtt.V5}, Expect(mqtt.Connect{}), Send(mqtt.ConnAck{}),
+			Send(publish("t", 0)), Send(mqtt.Disconnect{Code: mqtt.ReasonServerShuttingDown}), Hangup())
+		hold := make(chan struct{})
+		s, err := mqttclient.NewSession(mqttclient.Config{Version: mqtt.V5, Receive: func(*mqttclient.Message) { <-hold }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.s = s
+		err = r.run(t.Context(), func(mqttclient.Connected) {
+			time.Sleep(time.Second) // it has hung up
+			r.send("t", 0, 1)
+			time.Sleep(time.Second) // and we have noticed
+			close(hold)
+		})
+		var e *mqttclient.ServerError
+		if !errors.As(err, &e) || e.Code != mqtt.ReasonServerShuttingDown {
+			t.Errorf("got %v, want the server's reason", err)
+		}
+		r.want("1: unavailable: not connected any more")
+	})
+}

@@ -1,7 +1,9 @@
 package mqttclient
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/fairlead-iot/fairlead"
@@ -81,11 +83,24 @@ func (c *conn) flush(b []byte, last bool) error {
 		c.s.mu.Unlock()
 	}
 	if _, err := c.nc.Write(b); err != nil {
+		silent := errors.Is(err, os.ErrDeadlineExceeded)
 		err = unavailable("mqtt: write", err)
-		c.fail(err)
+		if last || silent {
+			c.fail(err)
+		} else {
+			c.brokenBy(err)
+		}
 		return err
 	}
 	return nil
+}
+
+// brokenBy lets the reader look for what the server has said before it hung up, and then ends the connection.
+func (c *conn) brokenBy(err error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.broken = err
+	_ = c.nc.SetReadDeadline(time.Now().Add(LeaveTimeout)) // an error shows in Read
 }
 
 // report tells of messages with QoS 0.
