@@ -212,11 +212,21 @@ func inhibitCommand(use, short string, on bool) *cobra.Command {
 				return err
 			}
 			return s.show(c, func(t *table) {
-				if c.Inhibited {
-					t.row(k.String() + " gets no further certificates")
-				} else {
-					t.row(k.String() + " may get certificates")
-				}
+				t.row(k.String() + " " + inhibitedText(k.Dialect, c.Inhibited))
 			})
 		})
+}
+
+// inhibitedText says what it means for a device: credentials of plain MQTT devices are the hub's own, those of others are
+// what their platform has them fetch.
+func inhibitedText(dialect string, inhibited bool) string {
+	switch {
+	case dialect == dialectMQTT && inhibited:
+		return "is kept out"
+	case dialect == dialectMQTT:
+		return "may connect again"
+	case inhibited:
+		return "gets no further certificates"
+	}
+	return "may get certificates"
 }
