@@ -615,3 +615,23 @@ func TestCallbacksMaySend(t *testing.T) {
 	}
 	r.values(t, "org.example.Stored/discard", 450)
 }
+
+// TestRegisterWithKey registers devices at a hub with the realm's key, which is an ECDSA key.
+func TestRegisterWithKey(t *testing.T) {
+	r := newRig(t)
+	p := &astarte.Pairing{URL: r.realm.PairingURL, Realm: r.realm.Name, HTTP: r.hub.HTTP()}
+	ctx := t.Context()
+	r.cfg.DeviceID = astarte.RandomDeviceID()
+	for range 2 { // until it has a certificate
+		secret, err := p.RegisterWithKeyFile(ctx, r.cfg.DeviceID, r.realm.KeyFile)
+		must(t, err)
+		r.cfg.CredentialsSecret = secret
+	}
+	r.start(t)
+	if _, err := p.RegisterWithKeyFile(ctx, r.cfg.DeviceID, r.realm.KeyFile); !errors.Is(err, astarte.ErrAlreadyRegistered) {
+		t.Errorf("got %v", err)
+	}
+	must(t, p.Unregister(ctx, r.cfg.DeviceID, r.realm.Token(t)))
+	_, err := p.RegisterWithKeyFile(ctx, r.cfg.DeviceID, r.realm.KeyFile)
+	must(t, err)
+}
