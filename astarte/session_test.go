@@ -12,10 +12,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,6 +48,7 @@ type peer struct {
 	conn     net.Conn
 	serial   *big.Int // of the client's certificate
 
+	turn    sync.Mutex // held by the connection that is served: what one has sent comes before what the next one sends
 	packets chan mqtt.Packet
 	acked   chan uint16 // PUBREL and PUBACK of the client
 }
@@ -134,6 +137,8 @@ func (p *peer) send(packet mqtt.Packet) {
 
 func (p *peer) serve(nc *tls.Conn) {
 	defer nc.Close()
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	if err := nc.Handshake(); err != nil {
 		return
 	}
@@ -233,9 +238,10 @@ func (p *peer) publish(t *testing.T) (string, *mqtt.Publish) {
 // handshake expects a device to tell everything, and returns it by topic, and the filters.
 func (p *peer) handshake(t *testing.T) (published map[string][]byte, order, filters []string, connect *mqtt.Connect) {
 	t.Helper()
-	connect, ok := p.next(t).(*mqtt.Connect)
+	first := p.next(t)
+	connect, ok := first.(*mqtt.Connect)
 	if !ok {
-		t.Fatal("no CONNECT")
+		t.Fatalf("got %#v, want CONNECT", first)
 	}
 	published = map[string][]byte{}
 	for {
@@ -665,6 +671,9 @@ func TestPropertyVectors(t *testing.T) {
 func TestCertificates(t *testing.T) {
 	p := newPeer(t)
 	cfg := p.config(t)
+	if os.Getenv("ASTARTE_LOG") != "" {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
 	_, stop := runDevice(t, cfg)
 	p.handshake(t)
 	p.asked()
@@ -696,8 +705,8 @@ func TestCertificates(t *testing.T) {
 	p.hangUp()
 	p.next(t)
 	p.handshake(t)
-	if _, ok := p.next(t).(*mqtt.Disconnect); !ok {
-		t.Error("no DISCONNECT")
+	if q, ok := p.next(t).(*mqtt.Disconnect); !ok {
+		t.Errorf("got %#v, want DISCONNECT", q)
 	}
 	p.handshake(t)
 	asked := slices.DeleteFunc(p.asked(), func(what string) bool { return what == device })
