@@ -152,6 +152,20 @@ func TestWillAtTakeover(t *testing.T) {
 	}
 }
 
+// A client that says goodbye and is back at once has said goodbye, whichever of the two is seen first.
+func TestGoodbyeRightBeforeTheNextConnection(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	w := h.watch()
+	for range 50 {
+		c, _ := h.connect5(withWill("pump", 600, 0))
+		c.Send(mqtt.Publish{Topic: []byte("a")})
+		c.Send(mqtt.Disconnect{})
+		next, _ := h.connect5(mqtt.Connect{ClientID: "pump"})
+		next.Disconnect()
+	}
+	w.ExpectNothing()
+}
+
 // Wills survive the hub: whoever was connected when it was killed has left a will that counts from the start.
 // Statements of 5: [MQTT-3.1.2-7].
 func TestWillOverRestarts(t *testing.T) {
