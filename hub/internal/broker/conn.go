@@ -138,7 +138,7 @@ func (c *conn) unbind(ctx context.Context, reason string) {
 		c.src.nc.Close()
 	})
 	for {
-		err := c.b.cfg.Committer.Do(context.WithoutCancel(ctx), func(tx *commit.Tx) error { return c.b.unbind(tx, c, reason) })
+		err := c.b.cfg.Committer.DoRepeatable(context.WithoutCancel(ctx), func(tx *commit.Tx) error { return c.b.unbind(tx, c, reason) })
 		if !errors.Is(err, core.ErrStorage) {
 			if err != nil && !errors.Is(err, core.ErrStopping) {
 				c.log.Error("cannot end a session", "err", err)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -55,14 +56,28 @@ func (b *Broker) tidy(n core.DeviceNum, h *holding) {
 // admits says whether the grant leaves room for one session more.
 func (b *Broker) admits(g *core.Grant) error {
 	if b.tenants[g.Session.Tenant] >= b.cfg.MaxSessions {
-		b.stats.TenantFull.Add(1)
-		return fmt.Errorf("%w: the tenant has %d", core.ErrSessions, b.tenants[g.Session.Tenant])
+		return fmt.Errorf("%w: %w has %d", core.ErrSessions, errTenant, b.tenants[g.Session.Tenant])
 	}
 	if h := b.holdings[g.Device]; h != nil && g.Limits.Sessions > 0 && h.sessions >= g.Limits.Sessions {
-		b.stats.DeviceFull.Add(1)
-		return fmt.Errorf("%w: the device has %d", core.ErrSessions, h.sessions)
+		return fmt.Errorf("%w: %w has %d", core.ErrSessions, errDevice, h.sessions)
 	}
 	return nil
+}
+
+// Who has as many sessions as may be.
+var (
+	errTenant = errors.New("the tenant")
+	errDevice = errors.New("the device")
+)
+
+// countFull counts what admits has refused; not there, because the transaction may run twice.
+func (b *Broker) countFull(err error) {
+	switch {
+	case errors.Is(err, errTenant):
+		b.stats.TenantFull.Add(1)
+	case errors.Is(err, errDevice):
+		b.stats.DeviceFull.Add(1)
+	}
 }
 
 // takesFilter says whether the session's device may have one subscription more.

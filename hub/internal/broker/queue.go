@@ -68,7 +68,9 @@ func (b *Broker) purge(tx *commit.Tx, s *session) error {
 	if now.Sub(s.purged) < time.Second {
 		return nil
 	}
+	was := s.purged
 	s.purged = now
+	tx.Undo(func() { s.purged = was })
 	sent, skip := s.maybeSent, s.Limits.Inflight
 	if s.conn != nil {
 		sent, skip = max(sent, s.loaded), 0

@@ -177,7 +177,12 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	if err := c.b.evict(ctx, c); err != nil {
 		return err
 	}
-	if err := c.b.cfg.Committer.Do(ctx, func(tx *commit.Tx) error { return c.b.bind(tx, c) }); err != nil {
+	bind := c.b.cfg.Committer.Do
+	if c.clean && !c.stored { // nothing that the connection takes over from its session
+		bind = c.b.cfg.Committer.DoRepeatable
+	}
+	if err := bind(ctx, func(tx *commit.Tx) error { return c.b.bind(tx, c) }); err != nil {
+		c.b.countFull(err)
 		close(c.done)
 		c.b.remove(c)
 		return err

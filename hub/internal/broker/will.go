@@ -90,7 +90,9 @@ func (b *Broker) settleWill(tx *commit.Tx, k core.SessionKey, resumed bool) erro
 
 // postponeWill has Run publish a will at a time.
 func (b *Broker) postponeWill(tx *commit.Tx, w *will, at time.Time) error {
+	was := w.Due
 	w.Due = at
+	tx.Undo(func() { w.Due = was })
 	b.appoint(tx, &w.due, at)
 	return tx.SetWillDue(w.Num, at)
 }

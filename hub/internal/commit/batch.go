@@ -38,8 +38,9 @@ type count struct {
 }
 
 type op struct {
-	do   func(*Tx) error
-	done func(error)
+	do         func(*Tx) error
+	done       func(error)
+	repeatable bool
 }
 
 // recent bounds the search for a block of the same series; a gateway with more channels than that in one batch gets
@@ -86,7 +87,19 @@ func (b *Batch) Count(n core.DeviceNum, scope string, messages, bytes int64) {
 // undone, and only that; so too when it panics, which is logged. done, which may be nil, is called on the same goroutine
 // with that error, with nil after the commit, or with core.ErrStorage when nothing was committed.
 func (b *Batch) Do(do func(*Tx) error, done func(error)) {
-	b.ops = append(b.ops, op{do, done})
+	b.add(op{do: do, done: done})
+}
+
+// DoRepeatable is Do for an operation that may run twice: what it changes in memory it takes back with [Tx.Undo], or does
+// the second time as the first. A transaction that has only such operations goes without savepoints, which cost several
+// times what a small operation writes, as long as none of them refuses. If one does, the transaction is undone and made
+// again, with a savepoint for each.
+func (b *Batch) DoRepeatable(do func(*Tx) error, done func(error)) {
+	b.add(op{do: do, done: done, repeatable: true})
+}
+
+func (b *Batch) add(o op) {
+	b.ops = append(b.ops, o)
 	b.size += 256
 }
 

@@ -147,18 +147,26 @@ func (c *Committer) submit(ctx context.Context, b *Batch) error {
 
 // Do commits one operation and returns its error, or nil when it is on disk. When ctx ends while the operation waits or
 // runs, its outcome is not known to the caller: it may still be committed. See [Committer.Submit] for where not to call it.
-func (c *Committer) Do(ctx context.Context, do func(*Tx) error) error { return c.do(ctx, do, false) }
+func (c *Committer) Do(ctx context.Context, do func(*Tx) error) error {
+	return c.do(ctx, op{do: do}, false)
+}
+
+// DoRepeatable is Do for an operation that may run twice, see [Batch.DoRepeatable].
+func (c *Committer) DoRepeatable(ctx context.Context, do func(*Tx) error) error {
+	return c.do(ctx, op{do: do, repeatable: true}, false)
+}
 
 // Maintain is Do for what makes room: it is committed even while everything else is refused.
 func (c *Committer) Maintain(ctx context.Context, do func(*Tx) error) error {
-	return c.do(ctx, do, true)
+	return c.do(ctx, op{do: do}, true)
 }
 
-func (c *Committer) do(ctx context.Context, do func(*Tx) error, maintain bool) error {
+func (c *Committer) do(ctx context.Context, o op, maintain bool) error {
 	w := &waiter{done: make(chan error, 1)}
 	w.batch.maintains = maintain
 	w.batch.Owner = w
-	w.batch.Do(do, func(err error) { w.err = err })
+	o.done = func(err error) { w.err = err }
+	w.batch.add(o)
 	if err := c.submit(ctx, &w.batch); err != nil {
 		return err
 	}
@@ -272,11 +280,7 @@ func (c *Committer) commit(batches []*Batch) {
 		begun = time.Now()
 	}
 	if slices.ContainsFunc(batches, func(b *Batch) bool { return !b.Empty() }) {
-		err = c.cfg.Store.Update(func(st store.Tx) error {
-			tx.Tx = st
-			results, err = tx.apply(batches)
-			return err
-		})
+		results, err = c.write(tx, batches)
 		c.report(err)
 		if c.cfg.Observe != nil {
 			c.cfg.Observe(begun, len(batches), len(results), err)
@@ -324,6 +328,24 @@ func (c *Committer) commit(batches []*Batch) {
 			c.ring()
 		}
 	}
+}
+
+// write makes the transaction and returns the results of its operations. An error is the disk's.
+func (c *Committer) write(tx *Tx, batches []*Batch) (results []error, err error) {
+	update := func() error {
+		return c.cfg.Store.Update(func(st store.Tx) error {
+			tx.Tx = st
+			results, err = tx.apply(batches)
+			return err
+		})
+	}
+	tx.light = repeatable(batches)
+	if err = update(); errors.Is(err, errSpoiled) {
+		tx.rollback(0)
+		*tx = Tx{committer: c, now: tx.now}
+		err = update()
+	}
+	return results, err
 }
 
 // Emitted returns a channel that is closed when the next transaction that emits events is on disk (or one that would

@@ -22,6 +22,7 @@ type watched struct {
 
 	mu      sync.Mutex
 	updates int
+	saves   int           // savepoints
 	failure error         // returned instead of committing
 	undo    error         // returned by savepoints instead of undoing
 	held    chan struct{} // not nil: an Update sends when it begins, and when it may go on
@@ -55,6 +56,7 @@ func (t watchedTx) Savepoint(fn func() error) error {
 	err := t.Tx.Savepoint(fn)
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
+	t.w.saves++
 	if err != nil && t.w.undo != nil {
 		return t.w.undo
 	}

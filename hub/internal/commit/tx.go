@@ -20,6 +20,24 @@ type Tx struct {
 	after     []func()
 	undo      []func()
 	emitted   bool
+
+	light   bool // without savepoints; all operations are repeatable
+	spoiled bool // something refused meanwhile
+}
+
+// errSpoiled undoes a transaction without savepoints in which something refused.
+var errSpoiled = errors.New("commit: an operation refused")
+
+// repeatable reports whether all operations may run twice.
+func repeatable(batches []*Batch) bool {
+	for _, b := range batches {
+		for _, o := range b.ops {
+			if !o.repeatable {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Now is the time of the transaction: one instant for all its operations.
@@ -67,6 +85,9 @@ func (tx *Tx) apply(batches []*Batch) (results []error, err error) {
 				return nil, err
 			}
 			results = append(results, res)
+			if tx.spoiled {
+				return nil, errSpoiled
+			}
 		}
 	}
 	return results, nil
@@ -74,6 +95,15 @@ func (tx *Tx) apply(batches []*Batch) (results []error, err error) {
 
 // run runs one operation on its own savepoint. err is the disk's and ends the transaction, res the operation's.
 func (tx *Tx) run(o op) (res, err error) {
+	if tx.light {
+		if err := tx.guard(o.do); err != nil {
+			if isStorage(err) {
+				return nil, err
+			}
+			tx.spoiled = true
+		}
+		return nil, nil
+	}
 	after, undo := len(tx.after), len(tx.undo)
 	err = tx.Savepoint(func() error {
 		res = tx.guard(o.do)
@@ -95,11 +125,24 @@ func (tx *Tx) run(o op) (res, err error) {
 	return res, nil
 }
 
+// Savepoint is that of storage, except that where there are none a refusal of fn has the whole transaction made again.
+func (tx *Tx) Savepoint(fn func() error) error {
+	if !tx.light {
+		return tx.Tx.Savepoint(fn)
+	}
+	err := fn()
+	tx.spoiled = tx.spoiled || err != nil
+	return err
+}
+
 // guard turns a panic of one operation into its error, so that one client's input cannot stop the hub for all.
 func (tx *Tx) guard(do func(*Tx) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("commit: operation panicked: %v", p)
+			if tx.light {
+				return // it will run again
+			}
 			tx.committer.cfg.Logger.Error("operation panicked; it was undone", "err", err, "stack", string(debug.Stack()))
 		}
 	}()
