@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
@@ -65,6 +67,11 @@ func showSamples(s *session, k admin.DeviceKey, q admin.SampleQuery, limit int) 
 	if err != nil {
 		return err
 	}
+	if len(list) == 0 {
+		if err := s.hasChannel(k, q.Channel); err != nil {
+			return err
+		}
+	}
 	return s.show(list, func(t *table) {
 		t.row("AT", "RECEIVED", "VALUE")
 		for _, x := range list {
@@ -73,3 +80,27 @@ func showSamples(s *session, k admin.DeviceKey, q admin.SampleQuery, limit int) 
 		t.more(more, limit)
 	})
 }
+
+// hasChannel fails for a channel that a device has never sent to.
+func (s *session) hasChannel(k admin.DeviceKey, channel string) error {
+	page, err := s.client.Channels(s.ctx, k, channel, 1, "")
+	if err != nil || len(page.Items) > 0 && page.Items[0].Channel == channel {
+		return err
+	}
+	if page, err = s.client.Channels(s.ctx, k, "", candidates+1, ""); err != nil {
+		return err
+	}
+	if len(page.Items) == 0 {
+		return fmt.Errorf("channel %q: %s has never sent anything that is stored", channel, k)
+	}
+	var list []quoted
+	for _, c := range page.Items {
+		list = append(list, quoted(c.Channel))
+	}
+	return fmt.Errorf("channel %q: %s has none of that name; there is: %s", channel, k, names(list))
+}
+
+// quoted is a name that the shell takes as it is printed.
+type quoted string
+
+func (q quoted) String() string { return shellWord(string(q)) }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -54,6 +55,9 @@ func deviceListCommand() *cobra.Command {
 		Use: "list", Short: "List devices", Args: noArgs,
 		Example: "  fairlead device list --connected --tenant dev",
 	}, func(s *session, _ []string) error {
+		if s.changed("connected") && s.changed("away") {
+			return usageError{errors.New("--connected and --away exclude each other")}
+		}
 		if connected != away {
 			q.Connected = &connected
 		}
@@ -83,7 +87,26 @@ func deviceListCommand() *cobra.Command {
 }
 
 func limitFlag(cmd *cobra.Command, limit *int, def int) {
-	cmd.Flags().IntVar(limit, "limit", def, "print at most `N`; 0 is all")
+	countFlag(cmd, limit, "limit", def, "print at most `N`; 0 is all")
+}
+
+// countFlag adds a flag for a number from 0.
+func countFlag(cmd *cobra.Command, n *int, name string, def int, usage string) {
+	*n = def
+	cmd.Flags().Var((*count)(n), name, usage)
+}
+
+type count int
+
+func (c *count) String() string { return strconv.Itoa(int(*c)) }
+func (c *count) Type() string   { return "int" }
+func (c *count) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return errors.New("want a number from 0")
+	}
+	*c = count(n)
+	return nil
 }
 
 func deviceShowCommand() *cobra.Command {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -74,10 +77,10 @@ func eventsCommand() *cobra.Command {
 	var q admin.EventQuery
 	var follow bool
 	var device string
-	var limit int
+	var limit, last int
 	cmd := adminCommand(&cobra.Command{
 		Use: "events", Short: "Show what has happened, or with --follow what happens", Args: noArgs,
-		Long: `Shows events, the oldest first. With --follow it shows what happens from now on, until it is interrupted, and goes on where it was
+		Long: `Shows the last events, the oldest of them first; with --after, those behind one. With --follow it shows what happens from now on, until it is interrupted, and goes on where it was
 when the connection to the hub is lost. With --json each event is one line.`,
 		Example: "  fairlead events --follow --kind device.connected,device.disconnected\n  fairlead events --device astarte/dev/2TBn-jNESuuHamE2Zo1anA --json",
 	}, func(s *session, _ []string) error {
@@ -91,14 +94,23 @@ when the connection to the hub is lost. With --json each event is one line.`,
 		if follow {
 			return followEvents(s, q)
 		}
-		return listEvents(s, q, limit)
+		switch {
+		case s.changed("after") && s.changed("last"):
+			return usageError{errors.New("--after and --last exclude each other")}
+		case s.changed("after"):
+			return listEvents(s, q, limit)
+		case s.changed("limit") && !s.changed("last"):
+			last = limit
+		}
+		return lastEvents(s, q, last)
 	})
 	fl := cmd.Flags()
 	fl.BoolVarP(&follow, "follow", "f", false, "show what happens from now on")
 	fl.StringVar(&q.Tenant, "tenant", "", "only of this `tenant`")
 	fl.StringVar(&device, "device", "", "only of this `device`: dialect/tenant/id, or an id")
 	fl.StringSliceVar(&q.Kinds, "kind", nil, "only of these `kinds`, such as device.connected")
-	fl.Int64Var(&q.After, "after", 0, "begin behind the event of this `number`")
+	fl.Int64Var(&q.After, "after", 0, "begin behind the event of this `number`; 0: with the oldest that is kept")
+	countFlag(cmd, &last, "last", 100, "show the last `N`; 0 is all")
 	limitFlag(cmd, &limit, 100)
 	return cmd
 }
@@ -128,6 +140,30 @@ func listEvents(s *session, q admin.EventQuery, limit int) error {
 	}
 	_, err := fmt.Fprintf(s.out, "(there are more; go on with --after %d)\n", q.After)
 	return err
+}
+
+// lastEvents prints the newest n events (0: all), in the order in which they happened.
+func lastEvents(s *session, q admin.EventQuery, n int) error {
+	if n == 0 {
+		return listEvents(s, q, 0)
+	}
+	q.Backwards = true
+	var list []admin.Event
+	for more := true; more && len(list) < n; {
+		q.Limit = min(1000, n-len(list))
+		p, err := s.client.Events(s.ctx, q)
+		if err != nil {
+			return err
+		}
+		list = append(list, p.Items...)
+		more, q.Before = p.More, p.Last
+	}
+	for _, e := range slices.Backward(list) {
+		if err := printEvent(s, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func followEvents(s *session, q admin.EventQuery) error {
@@ -160,6 +196,10 @@ func printEvent(s *session, e admin.Event) error {
 	if e.Device != "" {
 		about = strings.Join([]string{e.Dialect, e.Tenant, e.Device}, "/")
 	}
-	_, err := fmt.Fprintln(s.out, printable(fmt.Sprintf("%d  %s  %s  %s  %s", e.Seq, when(e.At), e.Kind, or(about), e.Data)))
+	var data bytes.Buffer // the answer is indented
+	if len(e.Data) > 0 && json.Compact(&data, e.Data) != nil {
+		data.WriteString("?")
+	}
+	_, err := fmt.Fprintln(s.out, printable(fmt.Sprintf("%d  %s  %s  %s  %s", e.Seq, when(e.At), e.Kind, or(about), or(data.String()))))
 	return err
 }

@@ -23,7 +23,10 @@ type EventQuery struct {
 	Kinds  []string  // "device.connected"
 	// After says where to begin: behind the event of that number.
 	After int64
-	Limit int // of a page; 0: the hub's default
+	// Backwards has the newest first, from before the event of the number Before on; 0: with the newest.
+	Backwards bool
+	Before    int64
+	Limit     int // of a page; 0: the hub's default
 }
 
 func (q EventQuery) query() query {
@@ -34,9 +37,15 @@ func (q EventQuery) query() query {
 	return v
 }
 
-// Events returns events in the order in which they happened, one page.
+// Events returns events in the order in which they happened, or the other way round, one page.
 func (c *Client) Events(ctx context.Context, q EventQuery) (EventPage, error) {
-	return get[EventPage](ctx, c, "/v1/events", q.query().number("limit", q.Limit).text("after", strconv.FormatInt(q.After, 10)))
+	v := q.query().number("limit", q.Limit)
+	if q.Backwards {
+		v.text("backwards", "true").text("before", strconv.FormatInt(q.Before, 10))
+	} else {
+		v.text("after", strconv.FormatInt(q.After, 10))
+	}
+	return get[EventPage](ctx, c, "/v1/events", v)
 }
 
 // ErrGap means that events have been dropped, because they were old, before they could be sent.

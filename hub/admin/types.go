@@ -279,7 +279,7 @@ type Event struct {
 // An EventPage is a part of the list of events.
 type EventPage struct {
 	Items []Event `json:"items"`
-	// What to give as after for the part behind this one, also if items is empty.
+	// What to give as after, or backwards as before, for the part behind this one, also if items is empty.
 	Last int64 `json:"last"`
 	// There are more already. A page can be short, or empty, although there are.
 	More bool `json:"more"`

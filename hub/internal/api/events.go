@@ -26,6 +26,16 @@ var eventParams = []param{
 	{name: "kind", doc: "Only of these kinds, separated by commas: device.connected,device.disconnected."},
 }
 
+// eventKinds lists the kinds for people.
+func eventKinds() string {
+	var list []string
+	for _, k := range core.EventKinds {
+		list = append(list, string(k))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
 // eventQuery selects events.
 type eventQuery struct {
 	tenant core.TenantID  // "": all
@@ -37,6 +47,11 @@ type eventQuery struct {
 func (s *Server) eventQuery(r *request) (q eventQuery, err error) {
 	if text := r.text("kind"); text != "" {
 		q.kinds = strings.Split(text, ",")
+		for _, kind := range q.kinds {
+			if !slices.Contains(core.EventKinds, core.EventKind(kind)) {
+				return q, refuse(core.ErrInvalid, "parameter kind: there is no kind %.50q; there is: %s", kind, eventKinds())
+			}
+		}
 	}
 	err = s.cfg.Store.View(r.Context(), func(rd store.Reader) error {
 		if q.tenant, err = r.tenantParam(rd); err != nil {
@@ -93,6 +108,33 @@ func (q eventQuery) read(rd store.Reader, after int64, limit int) (admin.EventPa
 				out.Last = newest // of others
 			}
 			return out, nil
+		}
+		for _, e := range list {
+			wanted := q.kinds == nil || slices.Contains(q.kinds, string(e.Kind))
+			if looked == maxLooked-1 || wanted && len(out.Items) == limit {
+				out.More = true
+				return out, nil
+			}
+			looked++
+			out.Last = e.Seq
+			if wanted {
+				out.Items = append(out.Items, eventOf(e))
+			}
+		}
+	}
+}
+
+// readBackwards returns a page of events before one, the newest first: at most limit, having looked at no more than maxLooked.
+func (q eventQuery) readBackwards(rd store.Reader, before int64, limit int) (admin.EventPage, error) {
+	out := admin.EventPage{Items: []admin.Event{}, Last: before}
+	k := q.device
+	if k.ID == "" {
+		k = core.DeviceKey{Tenant: q.tenant}
+	}
+	for looked := 0; ; {
+		list, err := rd.EventsBefore(k, out.Last, min(maxLooked-looked, limit-len(out.Items)+1))
+		if err != nil || len(list) == 0 {
+			return out, err
 		}
 		for _, e := range list {
 			wanted := q.kinds == nil || slices.Contains(q.kinds, string(e.Kind))
@@ -167,6 +209,12 @@ func (s *Server) listEvents(r *request) (any, error) {
 	}
 	var out admin.EventPage
 	err = s.cfg.Store.View(r.Context(), func(rd store.Reader) (err error) {
+		if before := r.number("before"); r.flag("backwards") != nil && *r.flag("backwards") {
+			out, err = q.readBackwards(rd, before, r.limit())
+			return err
+		} else if before != 0 {
+			return refuse(core.ErrInvalid, "parameter before is for backwards=true")
+		}
 		out, err = q.read(rd, r.number("after"), r.limit())
 		return err
 	})

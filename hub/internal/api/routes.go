@@ -73,6 +73,10 @@ func (s *Server) hubRoutes() []route {
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.EventPage](), do: s.listEvents,
 			params: append([]param{limitParam, {
 				name: "after", kind: aNumber, max: maxSeq, doc: "Begin behind the event of this number; 0: with the oldest that is kept.",
+			}, {
+				name: "backwards", kind: aFlag, doc: "true: the newest first; after is not used then.",
+			}, {
+				name: "before", kind: aNumber, max: maxSeq, doc: "With backwards, begin before the event of this number, with last of the page before; 0: with the newest.",
 			}}, eventParams...),
 		},
 		{

@@ -86,10 +86,10 @@ func TestStreamBeginsNow(t *testing.T) {
 
 func TestStreamOfOneTenant(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.heartbeat = 20 * time.Millisecond })
-	f := follow(t, client(t, g, readAcme), admin.EventQuery{After: 5, Kinds: []string{"wanted"}})
-	g.emit("other", "wanted")    // 7
-	g.emit("acme", "not.wanted") // 8
-	g.emit("acme", "wanted")     // 9
+	f := follow(t, client(t, g, readAcme), admin.EventQuery{After: 5, Kinds: []string{"device.model"}})
+	g.emit("other", "device.model") // 7
+	g.emit("acme", "not.wanted")    // 8
+	g.emit("acme", "device.model")  // 9
 	f.want(9)
 }
 
@@ -289,10 +289,10 @@ func TestEventsAreBounded(t *testing.T) {
 				return err
 			}
 		}
-		return tx.AppendEvent(&core.Event{Kind: "rare"})
+		return tx.AppendEvent(&core.Event{Kind: "token.revoked"})
 	})
 	c := client(t, g, readAll)
-	q := admin.EventQuery{Kinds: []string{"rare"}, Limit: 10}
+	q := admin.EventQuery{Kinds: []string{"token.revoked"}, Limit: 10}
 	first, err := c.Events(t.Context(), q)
 	if err != nil || len(first.Items) != 0 || !first.More || first.Last < maxLooked-10 || first.Last > maxLooked {
 		t.Fatalf("got %d items, more %v, last %d, %v", len(first.Items), first.More, first.Last, err)
@@ -302,7 +302,7 @@ func TestEventsAreBounded(t *testing.T) {
 	if err != nil || len(second.Items) != 1 || second.More {
 		t.Errorf("got %d items, more %v, %v", len(second.Items), second.More, err)
 	}
-	if got := fmt.Sprint(second.Items[0].Kind); got != "rare" {
+	if got := fmt.Sprint(second.Items[0].Kind); got != "token.revoked" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -47,6 +47,14 @@ const (
 	TokenRevoked  EventKind = "token.revoked" // {"id":"...","name":"...","scope":"read"}
 )
 
+// EventKinds are all kinds of events.
+var EventKinds = []EventKind{
+	DeviceRegistered, DeviceUnregistered, DeviceDeleted, DeviceConnected, DeviceDisconnected, DeviceError,
+	DeviceModelChanged, CertificateIssued, CertificateRevocation, DocumentChanged, CredentialsInhibited,
+	CredentialsAllowed, CredentialsChanged, GrantsChanged, AuthorityRegistered, AuthorityRemoved, TenantCreated,
+	TokenCreated, TokenRevoked,
+}
+
 // An EntryChange is the data of [DocumentChanged].
 type EntryChange struct {
 	Document string `json:"document"`

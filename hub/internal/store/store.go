@@ -77,6 +77,9 @@ type TenantReader interface {
 	// TenantEvents and DeviceEvents are Events for those of one tenant (its devices' included) and of one device.
 	TenantEvents(t core.TenantID, after int64, limit int) ([]core.Event, error)
 	DeviceEvents(k core.DeviceKey, after int64, limit int) ([]core.Event, error)
+	// EventsBefore returns events with Seq below before (0: all), descending: those of one device if k has an id, else of one
+	// tenant if it has one.
+	EventsBefore(k core.DeviceKey, before int64, limit int) ([]core.Event, error)
 }
 
 // TenantWriter writes tenants and events.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"time"
 
@@ -139,6 +140,21 @@ func (r *reader) TenantEvents(t core.TenantID, after int64, limit int) ([]core.E
 func (r *reader) DeviceEvents(k core.DeviceKey, after int64, limit int) ([]core.Event, error) {
 	return events(r.c.rows(eventColumns+"FROM events INDEXED BY events_by_device "+
 		"WHERE tenant = ? AND dialect = ? AND device = ? AND seq > ? ORDER BY seq LIMIT ?", k.Tenant, k.Dialect, k.ID, after, limit))
+}
+
+func (r *reader) EventsBefore(k core.DeviceKey, before int64, limit int) ([]core.Event, error) {
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	const rest = "seq < ? ORDER BY seq DESC LIMIT ?"
+	switch {
+	case k.ID != "":
+		return events(r.c.rows(eventColumns+"FROM events INDEXED BY events_by_device WHERE tenant = ? AND dialect = ? AND device = ? AND "+rest,
+			k.Tenant, k.Dialect, k.ID, before, limit))
+	case k.Tenant != "":
+		return events(r.c.rows(eventColumns+"FROM events INDEXED BY events_by_tenant WHERE tenant = ? AND "+rest, k.Tenant, before, limit))
+	}
+	return events(r.c.rows(eventColumns+"FROM events WHERE "+rest, before, limit))
 }
 
 // Size implements [store.Store]. What the files take on the disk may be less, if it compresses.

@@ -87,6 +87,19 @@ func testEventsOf(t *testing.T, open driver) {
 				}
 				diff(t, fmt.Sprintf("device, after %d, limit %d", after, limit), got,
 					behind(after, limit, func(e core.Event) bool { return e.Device == keys[0] }))
+				for _, k := range []core.DeviceKey{{}, {Tenant: "t"}, keys[0]} {
+					var want []core.Event
+					for _, e := range slices.Backward(all) {
+						is := k == core.DeviceKey{} || k.ID == "" && e.Device.Tenant == k.Tenant || e.Device == k
+						if (after == 0 || e.Seq < after) && is && len(want) < limit {
+							want = append(want, e)
+						}
+					}
+					if got, err = r.EventsBefore(k, after, limit); err != nil {
+						return err
+					}
+					diff(t, fmt.Sprintf("of %v, before %d, limit %d", k, after, limit), got, want)
+				}
 			}
 		}
 		return nil
