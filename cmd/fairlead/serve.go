@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,7 +50,13 @@ func (s *settings) load(cmd *cobra.Command) (*config.Config, error) {
 type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }
-func (e configError) Error() string { return "the configuration is not usable:\n" + e.error.Error() }
+func (e configError) Error() string {
+	var list config.Error
+	if !errors.As(e.error, &list) {
+		return e.error.Error() // the file cannot be read, which is one line
+	}
+	return "the configuration is not usable:\n" + list.Error()
+}
 
 func serveCommand() *cobra.Command {
 	var s settings
@@ -170,19 +177,46 @@ func configCommand() *cobra.Command {
 }
 
 func configCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "check FILE", Short: "Say everything that is wrong with a configuration file",
 		Long: `Reads a configuration file together with the environment, as fairlead serve does, and reports everything that it would
 refuse. Files that the configuration names are not looked at, so that it can be checked on another machine.`,
-		Args: exactly("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := config.Load(config.Sources{File: args[0], Env: os.Environ()}); err != nil {
-				return fmt.Errorf("config check: %w", configError{err})
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("config") { // as serve and init have it
+				return noArgs(cmd, args)
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is fine\n", args[0])
+			return exactly("FILE")(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				file = args[0]
+			}
+			_, err := config.Load(config.Sources{File: file, Env: os.Environ()})
+			var wrong config.Error
+			if asJSON && (err == nil || errors.As(err, &wrong)) {
+				problems := []map[string]string{}
+				for _, p := range wrong {
+					problems = append(problems, map[string]string{"where": p.Where, "text": p.Text})
+				}
+				if perr := printJSON(cmd.OutOrStdout(), map[string]any{"file": file, "problems": problems}); perr != nil {
+					return perr
+				}
+			}
+			switch {
+			case err != nil:
+				return fmt.Errorf("config check: %w", configError{err})
+			case asJSON:
+				return nil
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is fine\n", file)
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&file, "config", "", "the `file`, in place of the argument")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
 }
 
 func configPrintCommand() *cobra.Command {

@@ -83,11 +83,13 @@ type loader struct {
 	fields   []Field
 	config   Config
 	problems Error
+	bad      map[string]bool // keys whose values are not known, because what is there is wrong
+	broken   bool            // the file could not be read to its end
 }
 
 // Load reads the settings and checks them. The error is an [Error] if they are wrong.
 func Load(from Sources) (*Config, error) {
-	l := loader{fields: Fields(), config: Config{Settings: defaults(), origin: map[string]string{}}}
+	l := loader{bad: map[string]bool{}, fields: Fields(), config: Config{Settings: defaults(), origin: map[string]string{}}}
 	if from.File != "" {
 		text, err := os.ReadFile(from.File)
 		if err != nil {
@@ -101,7 +103,7 @@ func Load(from Sources) (*Config, error) {
 			l.text(f, "--"+f.Flag(), text)
 		}
 	}
-	if len(l.problems) == 0 {
+	if !l.broken {
 		l.check()
 	}
 	if len(l.problems) > 0 {
@@ -118,6 +120,7 @@ func (l *loader) problem(where, format string, args ...any) {
 func (l *loader) set(f Field, where string, v reflect.Value, err error) {
 	if err != nil {
 		l.problem(where, "%s %v", f.Key, err)
+		l.bad[f.Key] = true
 		return
 	}
 	reflect.ValueOf(&l.config.Settings).Elem().FieldByIndex(f.index).Set(v)
@@ -143,6 +146,7 @@ func (l *loader) environment(env []string) {
 			l.text(f, name, text)
 		} else if strings.HasPrefix(name, EnvPrefix) {
 			if near := nearest(name, byName, len(EnvPrefix)); near != "" {
+				l.bad[byName[near].Key] = true
 				l.problem(name, "no such setting; did you mean %s?", near)
 			}
 		}
@@ -167,8 +171,16 @@ func (l *loader) check() {
 			l.problem("", "%v", e)
 			continue
 		}
-		l.problem(l.config.origin[l.fields[i].Key], "%s %s", l.fields[i].Key, l.inKeys(bad.Problem))
+		// What follows from another problem says nothing that is new.
+		if text := l.fields[i].Key + " " + l.inKeys(bad.Problem); !l.aboutBad(text) {
+			l.problem(l.config.origin[l.fields[i].Key], "%s", text)
+		}
 	}
+}
+
+// aboutBad reports whether a text names a key whose value is not known.
+func (l *loader) aboutBad(text string) bool {
+	return slices.ContainsFunc(strings.Fields(text), func(w string) bool { return l.bad[strings.TrimRight(w, ",.;:")] })
 }
 
 // inKeys replaces the names of other fields in a text by their keys.
@@ -210,21 +222,22 @@ func nearest[V any](name string, among map[string]V, skip int) string {
 	return best
 }
 
-// distance is how many bytes must be changed, removed or added to make b of a.
+// distance is how many bytes must be changed, removed or added, or swapped with the next one, to make b of a.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, last, row = last, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
+			if row[j+1] = last[j]; a[i] != b[j] {
+				row[j+1] = 1 + min(last[j], row[j], last[j+1])
 			}
-			diagonal, row[j+1] = row[j+1], d
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], 1+before[j-1])
+			}
 		}
 	}
 	return row[len(b)]

@@ -75,6 +75,7 @@ f.toml:1:1: unknown level; did you mean log.level?
 f.toml:2:1: retention is a table: write [retention] and its keys below
 f.toml:3:1: unknown log.format.x; did you mean log.format?`},
 		{"types", "mqtt_port = \"8883\"\nnames = \"a\"\nstop_grace = 3\nlisten = \"here\"\nhttps_port = 2.5\ndata_dir = true\n[retention]\nevent_count = \"10\"\nsample_bytes = \"10 parsecs\"", Sources{}, `
+f.toml:1:1: mqtt_port wants 1 to 65535, or "any"
 f.toml:2:1: names wants a list
 f.toml:3:1: stop_grace wants a duration such as "90s", "12h" or "30d", or "off"
 f.toml:4:1: listen is "here"; it wants an IP address such as "192.0.2.7" or "::"
@@ -103,6 +104,12 @@ FAIRLEAD_LOG_LEVE: no such setting; did you mean FAIRLEAD_LOG_LEVEL?
 		{"together", "mqtt_port = 8443\nkey_file = \"k\"\n", Sources{Flags: map[string]string{"https_port": "8443"}}, `
 --https-port: https_port is 8443, as mqtt_port is
 f.toml:2:1: key_file is of no use without certificate_file`},
+		{"together with others", "nmaes = []\nstop_grace = 0\nkey_file = \"k\"\nmqtt_anonymous = true\nmqtt_plain_port = \"1883\"\n", Sources{}, `
+f.toml:1:1: unknown nmaes; did you mean names?
+f.toml:2:1: stop_grace is 0: write "off" for no limit, or leave it out for the default
+f.toml:5:1: mqtt_plain_port wants 1 to 65535, or "any"
+f.toml:4:1: mqtt_anonymous is of no use without mqtt_default_tenant
+f.toml:3:1: key_file is of no use without certificate_file`},
 		{"not text", "a = \"\xff\"", Sources{}, "f.toml: want UTF-8 text of at most 1048576 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

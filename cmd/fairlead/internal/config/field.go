@@ -137,11 +137,14 @@ const off = -1
 func (f Field) fromFile(v any) (reflect.Value, error) {
 	switch v := v.(type) {
 	case string:
-		if f.typ.Kind() == reflect.Slice || f.typ.Kind() == reflect.Bool || f.isPlainNumber() && v != "off" {
+		if f.typ.Kind() == reflect.Slice || f.typ.Kind() == reflect.Bool || f.isPlainNumber() && v != "off" || f.isPort() && v != "any" {
 			return reflect.Value{}, f.expected()
 		}
 		return f.parse(v)
 	case int64:
+		if v == 0 && f.typ == reflect.TypeFor[time.Duration]() {
+			return reflect.Value{}, errZero
+		}
 		if f.typ.Kind() != reflect.Int && f.typ.Kind() != reflect.Int64 || f.typ == reflect.TypeFor[time.Duration]() {
 			return reflect.Value{}, f.expected()
 		}

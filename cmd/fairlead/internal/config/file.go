@@ -19,6 +19,7 @@ const maxFileBytes = 1 << 20
 // does not say where values are; then the decoder has a look, for the rules of TOML that nobody should write twice.
 func (l *loader) file(name string, text []byte) {
 	if len(text) > maxFileBytes || !utf8.Valid(text) {
+		l.broken = true
 		l.problem(name, "want UTF-8 text of at most %d bytes", maxFileBytes)
 		return
 	}
@@ -37,6 +38,7 @@ func (l *loader) file(name string, text []byte) {
 	}
 	var values map[string]any
 	if err := toml.Unmarshal(text, &values); err != nil {
+		l.broken = true
 		where := name
 		var at *toml.DecodeError
 		if errors.As(err, &at) {
@@ -115,6 +117,7 @@ func (w *walker) unknown(where, as, path string) {
 	hint := ""
 	if near := nearest(path, w.byKey, 0); near != "" {
 		hint = "; did you mean " + near + "?"
+		w.bad[near] = true
 	} else if near := nearest(path, w.tables, 0); near != "" && near != path {
 		hint = "; did you mean [" + near + "]?"
 	} else if at := slices.IndexFunc(w.fields, func(f Field) bool { return strings.HasSuffix(f.Key, "."+path) }); at >= 0 {
