@@ -150,6 +150,10 @@ func New(cfg Config) *Server {
 	if cfg.Metrics != nil {
 		s.mux.HandleFunc("/metrics", s.page(s.metrics))
 	}
+	s.mux.HandleFunc(docsPath, s.page(s.docs))
+	s.mux.HandleFunc("/v1", s.forBrowsers(s.nothing))
+	s.mux.HandleFunc("/v1/{$}", s.forBrowsers(s.unknown))
+	s.mux.HandleFunc("/{$}", s.forBrowsers(s.nothing))
 	s.mux.HandleFunc("/v1/", s.unknown)
 	s.mux.HandleFunc("/", s.nothing)
 	byPath := map[string][]*route{}
@@ -289,7 +293,7 @@ func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
-	served := "This is a Fairlead hub: its admin API is below /v1, /v1/openapi.json describes it, /healthz and /readyz tell how the hub is"
+	served := "This is a Fairlead hub: its admin API is below /v1, /v1/docs describes it for people and /v1/openapi.json for programs, /healthz and /readyz tell how the hub is"
 	if s.cfg.Served != "" {
 		served += ", and it serves " + s.cfg.Served
 	}

@@ -63,6 +63,10 @@ func document(t *testing.T) object {
 		p[strings.ToLower(rt.method)] = s.operation(rt)
 	}
 	s.schema(reflect.TypeFor[admin.ErrorBody]())
+	var tagList []any
+	for _, tag := range tags {
+		tagList = append(tagList, object{"name": tag.name, "description": tag.doc})
+	}
 	return object{
 		"openapi": "3.1.0",
 		"info": object{
@@ -71,6 +75,7 @@ func document(t *testing.T) object {
 				"Answers may get further fields; what is there stays.",
 			"license": object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 		},
+		"tags":  tagList,
 		"paths": paths,
 		"components": object{
 			"schemas":         s.done,
@@ -83,8 +88,14 @@ func document(t *testing.T) object {
 	}
 }
 
+// pathDocs says what the parts of paths are.
+var pathDocs = map[string]string{
+	"dialect": "The dialect of the platform: mqtt, astarte.", "tenant": "The tenant's id.", "device": "The device's id.",
+	"client": "The client id; a slash in it is %2F.", "serial": "The certificate's serial number, hexadecimal.", "id": "The id, as in the list.",
+}
+
 func (s *schemas) operation(rt route) object {
-	op := object{"operationId": rt.id, "description": rt.doc, "security": []any{}}
+	op := object{"operationId": rt.id, "summary": rt.summary, "tags": []string{rt.tag}, "description": rt.doc, "security": []any{}}
 	if rt.scope != 0 {
 		op["security"] = []any{object{"token": []any{}}}
 		takes := "Takes a token of scope " + rt.scope.String()
@@ -92,10 +103,11 @@ func (s *schemas) operation(rt route) object {
 			takes += " for all tenants"
 		}
 		op["description"] = rt.doc + " " + takes + "."
+		op["x-scope"] = rt.scope.String()
 	}
 	var params []any
 	for _, m := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(rt.path, -1) {
-		params = append(params, object{"name": m[1], "in": "path", "required": true, "schema": object{"type": "string"}})
+		params = append(params, object{"name": m[1], "in": "path", "required": true, "description": pathDocs[m[1]], "schema": object{"type": "string"}})
 	}
 	for _, p := range rt.params {
 		params = append(params, object{"name": p.name, "in": "query", "required": p.required, "description": p.doc, "schema": paramSchema(p)})
@@ -110,7 +122,9 @@ func (s *schemas) operation(rt route) object {
 		op["parameters"] = params
 	}
 	if rt.body != nil {
-		op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": s.schema(rt.body)}}}
+		op["requestBody"] = object{"required": true, "content": object{"application/json": object{
+			"schema": s.schema(rt.body), "example": json.RawMessage(rt.example),
+		}}}
 	}
 	status := rt.status
 	if status == 0 {
@@ -415,6 +429,24 @@ func TestRoutes(t *testing.T) {
 		name := rt.method + " " + rt.path
 		if rt.id == "" || ids[rt.id] || rt.doc == "" || !strings.HasSuffix(rt.doc, ".") {
 			t.Errorf("%s: id %q, doc %q", name, rt.id, rt.doc)
+		}
+		if rt.summary == "" || len(rt.summary) > 40 || strings.HasSuffix(rt.summary, ".") {
+			t.Errorf("%s: summary %q", name, rt.summary)
+		}
+		if !slices.ContainsFunc(tags, func(tag struct{ name, doc string }) bool { return tag.name == rt.tag }) {
+			t.Errorf("%s: there is no tag %q", name, rt.tag)
+		}
+		for _, m := range pathPart.FindAllStringSubmatch(rt.path, -1) {
+			if pathDocs[m[1]] == "" || docsValues[m[1]] == "" {
+				t.Errorf("%s: nothing is said about %s", name, m[0])
+			}
+		}
+		if rt.body != nil {
+			d := json.NewDecoder(strings.NewReader(rt.example))
+			d.DisallowUnknownFields()
+			if err := d.Decode(reflect.New(rt.body).Interface()); err != nil {
+				t.Errorf("%s: example %s: %v", name, rt.example, err)
+			}
 		}
 		ids[rt.id] = true
 		if rt.method != http.MethodGet && rt.scope < core.ScopeWrite {

@@ -26,33 +26,33 @@ func (s *Server) mqttRoutes() []route {
 	}
 	return []route{
 		{
-			method: http.MethodGet, path: "/v1/connections", id: "listConnections", doc: "Open MQTT connections by tenant, dialect and client id.",
+			method: http.MethodGet, path: "/v1/connections", id: "listConnections", tag: "connections", summary: "List connections", doc: "Open MQTT connections by tenant, dialect and client id.",
 			scope: core.ScopeRead, params: sessions, answer: reflect.TypeFor[admin.Page[admin.Connection]](), do: s.listConnections,
 		},
 		{
-			method: http.MethodGet, path: connectionPath, id: "showConnection", doc: "The open MQTT connection of a session.",
+			method: http.MethodGet, path: connectionPath, id: "showConnection", tag: "connections", summary: "Show a connection", doc: "The open MQTT connection of a session.",
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Connection](), do: s.showConnection,
 		},
 		{
-			method: http.MethodDelete, path: connectionPath, id: "disconnect",
+			method: http.MethodDelete, path: connectionPath, id: "disconnect", tag: "connections", summary: "End a connection",
 			doc:   "End a connection. Its session stays, and most clients connect again by themselves: to keep a device out, revoke its certificate.",
 			scope: core.ScopeWrite, status: http.StatusNoContent, do: s.disconnect,
 		},
 		{
-			method: http.MethodGet, path: "/v1/sessions", id: "listSessions", doc: "MQTT sessions by tenant, dialect and client id, connected or not.",
+			method: http.MethodGet, path: "/v1/sessions", id: "listSessions", tag: "sessions", summary: "List sessions", doc: "MQTT sessions by tenant, dialect and client id, connected or not.",
 			scope: core.ScopeRead, params: sessions, answer: reflect.TypeFor[admin.Page[admin.Session]](), do: s.listSessions,
 		},
 		{
-			method: http.MethodGet, path: sessionPath, id: "showSession", doc: "One MQTT session, with the filters of its subscriptions.",
+			method: http.MethodGet, path: sessionPath, id: "showSession", tag: "sessions", summary: "Show a session", doc: "One MQTT session, with the filters of its subscriptions.",
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Session](), do: s.showSession,
 		},
 		{
-			method: http.MethodDelete, path: sessionPath, id: "forgetSession",
+			method: http.MethodDelete, path: sessionPath, id: "forgetSession", tag: "sessions", summary: "Forget a session",
 			doc:   "End a session for good: its subscriptions and the messages that wait in it are gone, and its connection ends.",
 			scope: core.ScopeWrite, status: http.StatusNoContent, do: s.forgetSession,
 		},
 		{
-			method: http.MethodGet, path: "/v1/refusals", id: "listRefusals",
+			method: http.MethodGet, path: "/v1/refusals", id: "listRefusals", tag: "refusals", summary: "List refusals",
 			doc: "Clients that were refused, and why, the last one first. They are kept in memory, for each tenant up to 256. " +
 				"A client that did not come so far as to say whose it is can only be seen with a token for all tenants.",
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Page[admin.Refusal]](), do: s.listRefusals,

@@ -25,11 +25,14 @@ import (
 type route struct {
 	method, path string
 	id           string     // operationId
+	tag          string     // where it belongs; one of tags
+	summary      string     // what it does, in a few words
 	doc          string     // what it does
 	scope        core.Scope // that it takes; 0: nobody need sign in
 	whole        bool       // only for tokens that open all tenants
 	params       []param
 	body         reflect.Type // nil: none
+	example      string       // of the body, in JSON
 	answer       reflect.Type // nil: none, or not JSON
 	media        string       // of the answer; "": application/json
 	status       int          // of success; 0: 200
