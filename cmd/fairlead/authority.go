@@ -3,9 +3,12 @@ package main
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -49,6 +52,7 @@ that its common name names. An authority can be registered for one tenant only.`
 			t.row("Authority", made.ID)
 			t.row("Subject", made.Subject)
 			t.row("Valid to", when(made.NotAfter))
+			t.row("Auto-register", yesNo(made.AutoRegister))
 		})
 	})
 	tenantFlag(cmd, &tenant)
@@ -84,18 +88,52 @@ func authorityRemoveCommand() *cobra.Command {
 	var tenant string
 	cmd := adminCommand(&cobra.Command{
 		Use: "remove ID", Short: "Let the certificates of an authority open nothing any more; connections stay", Args: exactly("ID"),
+		Long: "Removes an authority: its certificates open nothing any more. Connections stay. ID may be its beginning, of 8 digits at least, where only one begins so.",
 	}, func(s *session, args []string) error {
 		tenant, err := s.tenant(tenant)
 		if err != nil {
 			return err
 		}
-		if err := s.client.RemoveAuthority(s.ctx, tenant, args[0]); err != nil {
+		id, err := s.authority(tenant, args[0])
+		if err != nil {
 			return err
 		}
-		return s.show(map[string]string{"removed": args[0]}, func(t *table) { t.row("authority " + args[0] + " is removed") })
+		if err := s.client.RemoveAuthority(s.ctx, tenant, id); err != nil {
+			return err
+		}
+		return s.show(map[string]string{"removed": id}, func(t *table) { t.row("authority " + id + " is removed") })
 	})
 	tenantFlag(cmd, &tenant)
 	return cmd
+}
+
+// minAuthorityID is how much of the id of an authority is enough where only one begins so: ids are digests.
+const minAuthorityID = 8
+
+// authority completes the id of an authority.
+func (s *session) authority(tenant, id string) (string, error) {
+	if len(id) < minAuthorityID {
+		return id, nil
+	}
+	list, _, err := collect(0, func(limit int, cursor string) (admin.Page[admin.Authority], error) {
+		return s.client.Authorities(s.ctx, tenant, limit, cursor)
+	})
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, a := range list {
+		if strings.HasPrefix(a.ID, id) {
+			found = append(found, a.ID)
+		}
+	}
+	if len(found) > 1 && !slices.Contains(found, id) {
+		return "", fmt.Errorf("authority %q: several are meant, such as %s and %s", id, found[0], found[1])
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return id, nil // which the hub will look for
 }
 
 func mqttCommand() *cobra.Command {

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 
@@ -114,6 +115,8 @@ func hint(err error) string {
 	var unprepared *hub.NotPreparedError
 	var half *hub.RestoreError
 	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusBadRequest && strings.HasPrefix(refused.Help, "Correct the request"):
+		return "" // who types a command sends no requests
 	case errors.As(err, &refused) && refused.Help != "":
 		return "  " + refused.Help
 	case errors.As(err, &port):

@@ -70,7 +70,12 @@ func (s *session) printLogin(v any, l admin.Login) error {
 	if s.asJSON {
 		return printJSON(s.out, v)
 	}
-	return printExports(s.out, s.settings(l))
+	if err := printExports(s.out, s.settings(l)); err != nil || l.Password != "" {
+		return err
+	}
+	// A shell that has had another device's would go on with that.
+	_, err := fmt.Fprintln(s.out, "unset MQTT_PASSWORD")
+	return err
 }
 
 func deviceAddCommand() *cobra.Command {
@@ -184,7 +189,11 @@ func (s *session) listDeviceTokens(k admin.DeviceKey) error {
 	return s.show(list, func(t *table) {
 		t.row("ID", "CREATED", "EXPIRES")
 		for _, x := range list {
-			t.row(x.ID, when(x.Created), when(x.Expires))
+			expires := when(x.Expires)
+			if !x.Expires.IsZero() && x.Expires.Before(time.Now()) {
+				expires += " (expired)"
+			}
+			t.row(x.ID, when(x.Created), expires)
 		}
 	})
 }
