@@ -32,7 +32,7 @@ func TestTraces(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for _, want := range []string{`"name":"commit"`, `"fairlead.operations"`, `"name":"HTTP GET"`, `"stringValue":"/healthz"`} {
+	for _, want := range []string{`"name":"commit"`, `"fairlead.operations"`, `"name":"GET /healthz"`, `"http.route"`, `"stringValue":"/healthz"`} {
 		if !strings.Contains(got.String(), want) {
 			t.Errorf("want %s in %.2000s", want, got.String())
 		}

@@ -49,10 +49,11 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Logger:    h.cfg.Logger,
 	})
 	log := h.cfg.Logger.With("server", "https")
-	handler := http.MaxBytesHandler(route(p.dialects, own), maxBodyBytes)
-	if p.tracer != nil {
+	handler := route(p.dialects, own)
+	if p.tracer != nil { // inside of what copies requests: it reads which pattern was found
 		handler = p.tracer.Handler(handler)
 	}
+	handler = http.MaxBytesHandler(handler, maxBodyBytes)
 	web := &http.Server{
 		Handler:           survive(log, h.webSockets(p, handler)),
 		TLSConfig:         p.httpsTLS(), // the handshakes are the front's; this says that HTTP/2 was negotiated there

@@ -70,7 +70,12 @@ func (t *Tracer) Handler(next http.Handler) http.Handler {
 		))
 		defer span.End()
 		sw := &statusWriter{ResponseWriter: w}
-		next.ServeHTTP(sw, r.WithContext(ctx))
+		r = r.WithContext(ctx)
+		next.ServeHTTP(sw, r)
+		if route := r.Pattern[strings.IndexByte(r.Pattern, ' ')+1:]; route != "" { // a few patterns, where paths are many
+			span.SetName(method(r.Method) + " " + route)
+			span.SetAttributes(attribute.String("http.route", route))
+		}
 		if sw.status == 0 {
 			sw.status = http.StatusOK
 		}
