@@ -32,7 +32,7 @@ func (c *conn) submit() {
 	if !c.progress.empty() {
 		p := c.progress
 		c.progress = progress{}
-		b.Do(func(tx *commit.Tx) error { return c.b.record(tx, c, p) }, nil)
+		b.DoRepeatable(func(tx *commit.Tx) error { return c.b.record(tx, c, p) }, nil)
 	}
 	c.b.stats.MessagesIn.Add(c.messages)
 	c.seen.messagesIn.Add(c.messages)

@@ -60,7 +60,7 @@ func (c *conn) passOn(b *commit.Batch) {
 	}
 	messages := c.forward
 	c.forward = nil
-	b.Do(func(tx *commit.Tx) error { return c.b.forward(tx, c.grant.Session, b, messages) }, nil)
+	b.DoRepeatable(func(tx *commit.Tx) error { return c.b.forward(tx, c.grant.Session, b, messages) }, nil)
 }
 
 // forward passes a client's own messages on to whoever subscribes to them, and keeps those that are to be retained.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -29,7 +30,7 @@ func (b *Broker) queue(tx *commit.Tx, to target, m *core.Message, out *deliverie
 	}
 	if s.conn != nil && s.conn.out.limit > 0 {
 		if p.message = newMessage(m); !s.conn.out.fits(p) { // it would only take up room
-			b.stats.Dropped.Add(1)
+			tally(tx, &b.stats.Dropped, 1)
 			return true, nil
 		}
 	}
@@ -39,7 +40,7 @@ func (b *Broker) queue(tx *commit.Tx, to target, m *core.Message, out *deliverie
 			return false, err
 		}
 		if !s.room(size) {
-			b.stats.Dropped.Add(1)
+			tally(tx, &b.stats.Dropped, 1)
 			return false, errQueueFull
 		}
 	}
@@ -82,8 +83,16 @@ func (b *Broker) purge(tx *commit.Tx, s *session) error {
 		return err
 	}
 	s.took(tx, n, bytes)
-	b.stats.Expired.Add(int64(n))
+	tally(tx, &b.stats.Expired, n)
 	return nil
+}
+
+// tally counts in a transaction, which may be undone and made again.
+func tally(tx *commit.Tx, counter *atomic.Int64, n int) {
+	if n > 0 {
+		counter.Add(int64(n))
+		tx.Undo(func() { counter.Add(int64(-n)) })
+	}
 }
 
 // took notes that messages have left the stored queue.
@@ -146,7 +155,7 @@ func (b *Broker) wanted(tx *commit.Tx, s *session, rows []core.Queued) ([]packet
 				return nil, err
 			}
 			s.took(tx, 1, q.Size())
-			b.stats.Expired.Add(1)
+			tally(tx, &b.stats.Expired, 1)
 			continue
 		}
 		packets = append(packets, packet{

@@ -87,7 +87,7 @@ func (b *Broker) retain(tx *commit.Tx, a *audience, client string, m *core.Messa
 	}
 	if t := b.kept[a.tenant]; t != nil && (n > 0 && t.count >= b.cfg.MaxRetained || bytes > 0 && t.bytes+bytes > b.cfg.MaxRetainedBytes) ||
 		t == nil && bytes > b.cfg.MaxRetainedBytes {
-		b.stats.RetainedRefused.Add(1)
+		tally(tx, &b.stats.RetainedRefused, 1)
 		return false, nil
 	}
 	b.counted(tx, a, n, bytes)
@@ -108,9 +108,11 @@ func (b *Broker) dropExpired(tx *commit.Tx) error {
 	for _, d := range dropped {
 		b.counted(tx, b.audience(core.SessionKey{Tenant: d.Tenant, Dialect: d.Dialect}), -d.Count, -int64(d.Bytes))
 	}
-	b.stats.Expired.Add(int64(len(dropped)))
+	tally(tx, &b.stats.Expired, len(dropped))
 	if len(dropped) < most {
+		was := b.sweep
 		b.sweep = now.Add(every)
+		tx.Undo(func() { b.sweep = was })
 	}
 	return nil
 }

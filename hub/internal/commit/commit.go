@@ -55,6 +55,7 @@ type Committer struct {
 	emitted chan struct{} // closed when the next transaction with events is on disk; nil: nobody waits
 
 	taken []*Batch // of the running transaction; only Run
+	wary  int      // so many transactions are to have savepoints in any case; only Run
 	stats Stats
 	down  atomic.Bool
 
@@ -330,6 +331,10 @@ func (c *Committer) commit(batches []*Batch) {
 	}
 }
 
+// waryFor is for how many transactions savepoints are made after one had to be made again: a client that is refused over
+// and over must not have everybody's work done twice.
+const waryFor = 64
+
 // write makes the transaction and returns the results of its operations. An error is the disk's.
 func (c *Committer) write(tx *Tx, batches []*Batch) (results []error, err error) {
 	update := func() error {
@@ -339,8 +344,13 @@ func (c *Committer) write(tx *Tx, batches []*Batch) (results []error, err error)
 			return err
 		})
 	}
-	tx.light = repeatable(batches)
+	if c.wary > 0 {
+		c.wary--
+	} else {
+		tx.light = repeatable(batches)
+	}
 	if err = update(); errors.Is(err, errSpoiled) {
+		c.wary = waryFor
 		tx.rollback(0)
 		*tx = Tx{committer: c, now: tx.now}
 		err = update()

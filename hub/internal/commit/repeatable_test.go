@@ -87,6 +87,30 @@ func TestRepeatable(t *testing.T) {
 	}
 }
 
+// TestWary: whoever is refused again and again does not have the others' work done twice.
+func TestWary(t *testing.T) {
+	f := start(t, nil)
+	runs := 0
+	refuse := func(*commit.Tx) error { runs++; return errRefused }
+	const n = 10
+	for range n {
+		if err := f.DoRepeatable(t.Context(), refuse); !errors.Is(err, errRefused) {
+			t.Errorf("got %v, want the refusal", err)
+		}
+	}
+	if runs != n+1 {
+		t.Errorf("%d refusals took %d runs", n, runs)
+	}
+	for range 100 {
+		if err := f.DoRepeatable(t.Context(), func(*commit.Tx) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.DoRepeatable(t.Context(), refuse); err == nil || runs != n+3 {
+		t.Errorf("got %v and %d runs; savepoints are made for ever", err, runs)
+	}
+}
+
 // TestRepeatableStorageFails: what the disk refuses is not tried again.
 func TestRepeatableStorageFails(t *testing.T) {
 	f := start(t, nil)
