@@ -113,6 +113,7 @@ func (f adminFlags) print(w io.Writer, name string, info hub.BackupInfo, size in
 
 func restoreCommand() *cobra.Command {
 	var dataDir string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a data folder of a backup",
@@ -134,10 +135,14 @@ backup was made is not in it.`,
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"data_dir": dataDir, "version": info.Version, "created": info.Created})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: restored and verified, as of %s\n", dataDir, info.Created.Format(time.RFC3339))
 			return err
 		},
 	}
 	dataDirFlag(cmd, &dataDir)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
