@@ -126,6 +126,12 @@ func (t *Shares[K, V]) Value(group, filter string, key K) (value V, found bool) 
 	return s.members.get(key)
 }
 
+// Find returns the share of group and filter, nil if there is none.
+func (t *Shares[K, V]) Find(group, filter string) *Share[K, V] {
+	s, _ := t.tree.Value(filter, shareName{group, filter})
+	return s
+}
+
 // Match calls visit for each share whose filter matches name, in no particular order. visit must not change the
 // subscriptions; it may call [Share.Next]. It returns what [Tree.Match] does.
 func (t *Shares[K, V]) Match(name string, visit func(*Share[K, V])) (steps int) {

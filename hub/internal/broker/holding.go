@@ -3,13 +3,17 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
 // A holding is what the sessions of one device take together. A client chooses its client id, and so how many sessions it
 // has: what is bounded for each of them is not bounded for a device. It belongs to the committer's goroutine.
-type holding struct{ sessions, filters int }
+type holding struct {
+	sessions, filters int
+	filterBytes       int // see filterSize
+}
 
 // holdingOf returns the holding of a session's device, nil if it is nobody's.
 func (b *Broker) holdingOf(s *session) *holding {
@@ -39,10 +43,11 @@ func (b *Broker) counts(s *session, n int) {
 	}
 }
 
-// countFilters counts subscriptions of a session.
-func (b *Broker) countFilters(s *session, n int) {
+// countFilter counts a subscription of a session, or takes it out with n = -1.
+func (b *Broker) countFilter(s *session, filter string, n int) {
 	if h := b.holdingOf(s); h != nil {
 		h.filters += n
+		h.filterBytes += n * filterSize(filter)
 		b.tidy(s.Device, h)
 	}
 }
@@ -81,7 +86,7 @@ func (b *Broker) countFull(err error) {
 }
 
 // takesFilter says whether the session's device may have one subscription more.
-func (b *Broker) takesFilter(s *session) bool {
-	h := b.holdings[s.Device]
-	return h == nil || s.Limits.DeviceFilters < 0 || h.filters < s.Limits.DeviceFilters
+func (b *Broker) takesFilter(s *session, filter string) bool {
+	h, most := b.holdings[s.Device], s.Limits.DeviceFilters
+	return h == nil || most < 0 || h.filters < most && h.filterBytes+filterSize(filter) <= min(most, math.MaxInt/meanFilterBytes)*meanFilterBytes
 }

@@ -102,18 +102,21 @@ func (b *Broker) handOver(tx *commit.Tx, s *session) error {
 }
 
 // another gives a message to a member of a shared subscription.
-func (b *Broker) another(tx *commit.Tx, s *session, share string, m *core.Message, out *deliveries) (err error) {
+func (b *Broker) another(tx *commit.Tx, s *session, share string, m *core.Message, out *deliveries) error {
 	out.next(m)
-	b.audience(s.Key).shares.Match(m.Topic, func(sh *topic.Share[*session, subscription]) {
-		if err != nil || shareName(sh) != share {
-			return
+	group, filter, err := topic.SplitShared(share)
+	if err != nil {
+		return nil
+	}
+	sh := b.audience(s.Key).shares.Find(group, filter)
+	if sh == nil {
+		return nil // nobody is left in it
+	}
+	if to, ok := b.member(sh, m); ok {
+		if _, err = b.queue(tx, to, m, out); errors.Is(err, errQueueFull) {
+			err = nil
 		}
-		if to, ok := b.member(sh, m); ok {
-			if _, err = b.queue(tx, to, m, out); errors.Is(err, errQueueFull) {
-				err = nil
-			}
-		}
-	})
+	}
 	return err
 }
 

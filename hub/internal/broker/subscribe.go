@@ -45,7 +45,7 @@ func (b *Broker) subscribe(s *session, filter string, sub subscription) {
 		added, err = a.tree.Add(filter, s, sub)
 	}
 	if added {
-		b.countFilters(s, 1)
+		b.countFilter(s, filter, 1)
 	}
 	if err == nil {
 		s.filters[filter] = sub
@@ -68,7 +68,7 @@ func (b *Broker) leave(s *session, filter string) {
 		removed = a.tree.Remove(filter, s)
 	}
 	if removed {
-		b.countFilters(s, -1)
+		b.countFilter(s, filter, -1)
 	}
 }
 
@@ -231,7 +231,7 @@ func (b *Broker) addFilters(tx *commit.Tx, batch *commit.Batch, w *wish) error {
 	full := map[int]bool{}
 	for i, sub := range w.subs {
 		old, had := s.filters[sub.Filter]
-		if !had && !b.takesFilter(s) {
+		if !had && !b.takesFilter(s, sub.Filter) {
 			full[i] = true
 			continue
 		}
