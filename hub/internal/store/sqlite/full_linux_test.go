@@ -38,7 +38,7 @@ func fill(t *testing.T, path string, free int64) {
 		t.Fatal(err)
 	}
 	// A checkpoint may take some of the room at the same time.
-	if err := os.WriteFile(path, make([]byte, max(0, int64(fs.Bavail)*int64(fs.Bsize)-free)), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+	if err := os.WriteFile(path, make([]byte, max(0, int64(fs.Bavail*uint64(fs.Bsize))-free)), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
 }
