@@ -177,6 +177,22 @@ func watch(ctx context.Context, addr string) (*bystander, error) {
 	}}, nil
 }
 
+// processor returns how much processor time a process has used, 0 where that cannot be told.
+func processor(pid int) time.Duration {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest) // from the third field on; see proc(5)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
 // memory returns how much memory a process has in use, 0 where that cannot be told.
 func memory(pid int) int64 {
 	if runtime.GOOS != "linux" {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -101,6 +102,28 @@ func FuzzRequest(f *testing.F) {
 		g.ServeHTTP(w, r)
 		if w.Code >= 500 {
 			t.Errorf("%s %q: got %d %s", method, target, w.Code, w.Body)
+		}
+	})
+}
+
+// FuzzCursor gives a cursor that may say anything to each list that has them.
+func FuzzCursor(f *testing.F) {
+	g := newRig(f, nil)
+	for _, text := range []string{`"a"`, `1`, `null`, `{}`, `["a","b","c"]`, `{"Tenant":"t","Dialect":"mqtt","ClientID":"c"}`, `-9223372036854775808`, `{"At":1e300}`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cursor := base64.RawURLEncoding.EncodeToString(text)
+		for _, list := range []string{
+			"tenants", "devices", "connections", "sessions", "refusals", "events", "tokens", "certificates",
+		} {
+			r := httptest.NewRequest(http.MethodGet, "/v1/"+list+"?cursor="+cursor, http.NoBody)
+			r.Header.Set("Authorization", "Bearer "+ownerToken)
+			w := httptest.NewRecorder()
+			g.ServeHTTP(w, r)
+			if w.Code >= 500 {
+				t.Errorf("%s with the cursor %s: got %d %s", list, text, w.Code, w.Body)
+			}
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type testHub struct {
 	addr   string
 	mem    *memnet.Listener // nil: on TCP
 	stop   func()
+	skew   atomic.Int64 // how far the committer's clock is from the true one, in ns
 }
 
 // failing is a store whose disk can be made to refuse.
@@ -94,7 +96,7 @@ func startHub(t testing.TB, dir string, cfg Config) *testHub {
 		t.Fatal(err)
 	}
 	h := &testHub{t: t, dir: dir, store: &failing{Store: st}}
-	h.com = commit.New(commit.Config{Store: h.store})
+	h.com = commit.New(commit.Config{Store: h.store, Now: func() time.Time { return time.Now().Add(time.Duration(h.skew.Load())) }})
 	cfg.Committer, cfg.Store = h.com, h.store
 	h.broker = New(cfg)
 	h.plain = &plain{broker: h.broker, store: h.store}
