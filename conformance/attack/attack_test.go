@@ -222,3 +222,39 @@ func TestSlowBytes(t *testing.T) {
 		t.Errorf("got %T, %v", x, err)
 	}
 }
+
+// TestClientIDTheft: a client id is no way into the session of another device, nor of a client without a user name.
+func TestClientIDTheft(t *testing.T) {
+	hub := start(t)
+	var peers []*peer
+	add := func(p *peer, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, p)
+	}
+	for _, id := range []string{"x", "demo/x", "/x", "dev/x"} {
+		c := mqtt.Connect{ClientID: id} // a session that stays
+		add(hub.device.join(t.Context(), c))
+		add(join(t.Context(), hub.plain, c))
+	}
+	for i, p := range peers {
+		if err := p.send(&mqtt.PingReq{}); err != nil {
+			t.Fatal(err)
+		}
+		if x, err := p.receive(); err != nil {
+			t.Errorf("client %d has lost its connection: %T, %v", i, x, err)
+		}
+		p.Close()
+	}
+	// Who comes back has its own session, and gets nothing that was subscribed to by another.
+	p, err := hub.device.join(t.Context(), mqtt.Connect{ClientID: "y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if codes, err := p.subscribe(1, "#", "other/#", prefix+"#"); err != nil || codes[0] != mqtt.SubAckFailure || codes[1] != mqtt.SubAckFailure || codes[2] != 1 {
+		t.Errorf("a device may subscribe beyond its grants: %v, %v", codes, err)
+	}
+}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -119,4 +120,17 @@ func TestFiltersOfDeviceAreBounded(t *testing.T) {
 		t.Fatalf("got %#x", code)
 	}
 	ask(old, "010180", "1", "2", "3")
+}
+
+// A device's filters are bounded in size too, and their levels count: each is a node of the tree.
+func TestDeepFiltersOfDeviceAreBounded(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{Limits: core.Limits{MaxFilters: 100, DeviceFilters: 20}})
+	h.ofDevice()
+	deep := strings.Repeat("+/", 100) // 1,800 of 5,120 each
+	for i, want := range []byte{0, 0, byte(mqtt.ReasonQuotaExceeded)} {
+		c, _ := h.try(mqtt.V5, fmt.Sprint(i), 0)
+		if got := c.Subscribe(deep+fmt.Sprint(i), 0); got != want {
+			t.Errorf("filter %d: got %#x, want %#x", i, got, want)
+		}
+	}
 }
