@@ -61,8 +61,10 @@ type outgoing struct {
 	unacked     int     // sent or released on this connection: what counts against the receive maximum
 	unacked2    int     // of these with QoS 2
 
-	suspect []bool // by identifier: the server may hold an older message; see the package comment
-	extra   []bool // by identifier: a PUBCOMP will come for a PUBREL of ours that no flight knows of
+	suspect []bool    // by identifier: the server may hold an older message; see the package comment
+	extra   []bool    // by identifier: a PUBCOMP will come for a PUBREL of ours that no flight knows of
+	extras  int       // how many of these
+	asked   time.Time // when they were asked for
 }
 
 func (o *outgoing) init(window int) {
@@ -143,10 +145,8 @@ func (o *outgoing) reconnect() {
 		f.stage = waiting
 	}
 	o.waiting, o.unacked, o.unacked2 = o.first, 0, 0
-	for id, lost := range o.extra { // that PUBREL may not have arrived; rather a message twice than one lost
-		o.suspect[id] = o.suspect[id] || lost
-	}
-	clear(o.extra)
+	clear(o.extra) // whether those PUBREL have arrived nobody knows
+	o.extras = 0
 }
 
 func (o *outgoing) takeAll() (all []*flight) {
@@ -222,6 +222,9 @@ func (s *Session) sendWaiting() {
 	}
 	now := time.Now()
 	for f := s.out.waiting; f != nil && s.out.permits(c, f.publish.QoS); f = s.out.waiting {
+		if s.suspicious(c, f, now) {
+			break
+		}
 		s.out.waiting = f.next
 		s.out.count(f, 1)
 		f.at, f.stage = now, sent
@@ -233,7 +236,6 @@ func (s *Session) sendWaiting() {
 			c.ack(mqtt.TypePubRel, f.publish.ID, 0)
 			continue
 		}
-		s.release(c, f)
 		p := f.publish
 		p.Dup = f.again
 		c.publish(&p)
@@ -241,14 +243,26 @@ func (s *Session) sendWaiting() {
 	c.wakeWriter()
 }
 
-// release makes the server forget an older message with the identifier of f.
-func (s *Session) release(c *conn, f *flight) {
-	id := f.publish.ID
-	if s.out.suspect == nil || !s.out.suspect[id] || f.publish.QoS != 2 {
-		return
+// suspicious tells whether f has to wait until the server has said that it holds no older message with its identifier, and
+// has it say so: of all identifiers at once, for the sake of one round trip. Sending f behind PUBREL, without waiting, would not
+// do: when the connection is lost then, nobody knows whether the server holds f or the older message, and one of them would be
+// lost or come twice.
+func (s *Session) suspicious(c *conn, f *flight, now time.Time) bool {
+	o := &s.out
+	if o.suspect == nil || !o.suspect[f.publish.ID] || f.publish.QoS != 2 {
+		return false
 	}
-	s.out.suspect[id], s.out.extra[id] = false, true
-	c.ack(mqtt.TypePubRel, id, 0)
+	if o.extras == 0 {
+		o.asked = now
+		for id := 1; id < len(o.suspect); id++ {
+			if o.suspect[id] {
+				o.extra[id] = true
+				o.extras++
+				c.ack(mqtt.TypePubRel, uint16(id), 0)
+			}
+		}
+	}
+	return true
 }
 
 // acked handles PUBACK, PUBREC and PUBCOMP. It returns the flight that has ended, if one has, and its outcome.
@@ -263,7 +277,9 @@ func (s *Session) acked(c *conn, p *mqtt.Ack) (ended *flight, outcome, err error
 		f = nil // whatever this answers, it was not sent on this connection
 	}
 	if p.Type == mqtt.TypePubComp && s.out.extra != nil && int(p.ID) < len(s.out.extra) && s.out.extra[p.ID] {
-		s.out.extra[p.ID] = false
+		s.out.extra[p.ID], s.out.suspect[p.ID] = false, false
+		s.out.extras--
+		s.sendWaiting()
 		return nil, nil, nil
 	}
 	if f == nil {

@@ -291,15 +291,16 @@ func TestPredecessorsIdentifiers(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := newRig(t, mqttclient.Config{MaxInFlight: 1},
 			Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true}),
-			Expect(ack(mqtt.TypePubRel, 1)), Expect(publish("t", 2)), Send(ack(mqtt.TypePubComp, 1)), Send(ack(mqtt.TypePubRec, 1)),
+			Expect(ack(mqtt.TypePubRel, 1)), Hangup(), // before anything of the message was sent
+			Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true}),
+			Expect(ack(mqtt.TypePubRel, 1)), Do("wait", synctest.Wait), Send(ack(mqtt.TypePubComp, 1)),
+			Expect(publish("t", 2)), Send(ack(mqtt.TypePubRec, 1)),
 			Expect(ack(mqtt.TypePubRel, 1)), Send(ack(mqtt.TypePubComp, 1)),
 			Expect(publish("u", 2)), Send(ack(mqtt.TypePubRec, 1)), // once is enough
 			Expect(ack(mqtt.TypePubRel, 1)), Send(ack(mqtt.TypePubComp, 1)), end(cancel),
 		)
-		_ = r.run(ctx, func(mqttclient.Connected) {
-			r.send("t", 2, 1)
-			r.send("u", 2, 2)
-		})
+		_ = r.run(ctx, func(mqttclient.Connected) { r.send("t", 2, 1) })
+		_ = r.run(ctx, func(mqttclient.Connected) { r.send("u", 2, 2) })
 		r.want("1", "2")
 	})
 }

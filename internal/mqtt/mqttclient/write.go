@@ -174,6 +174,11 @@ func (c *conn) overdue(now time.Time) (time.Duration, error) {
 			return 0, fmt.Errorf("mqtt: %w: no acknowledgement of packet %d within %v", fairlead.ErrUnavailable, f.publish.ID, limit)
 		}
 	}
+	if c.s.out.extras > 0 {
+		if left = min(left, limit-now.Sub(c.s.out.asked)); left <= 0 {
+			return 0, fmt.Errorf("mqtt: %w: no answer to PUBREL within %v", fairlead.ErrUnavailable, limit)
+		}
+	}
 	for id, a := range c.s.asks.pending {
 		if left = min(left, limit-now.Sub(a.at)); left <= 0 {
 			return 0, fmt.Errorf("mqtt: %w: no acknowledgement of packet %d within %v", fairlead.ErrUnavailable, id, limit)
