@@ -33,6 +33,8 @@ type Config struct {
 	// Sabotage, if set, is called after each kill, to make the hub lose something: a test of this test. The
 	// campaign ends when that was noticed.
 	Sabotage func() error
+	// Ripe, if set, is asked until it says that there is enough to lose; the kill under load waits for it.
+	Ripe func() (bool, error)
 	// PlainOnly leaves out what speaks Astarte's dialect.
 	PlainOnly bool
 }
@@ -358,9 +360,20 @@ func (c *campaign) killUnderLoad(ctx context.Context) error {
 	c.Logf("kill under load, after %v", after.Round(time.Millisecond))
 	lf, join := c.begin(ctx)
 	pause(ctx, after)
-	err := c.kill(lf)
+	err := c.ripen(ctx)
+	err = errors.Join(err, c.kill(lf))
 	join()
 	return errors.Join(err, ctx.Err())
+}
+
+func (c *campaign) ripen(ctx context.Context) error {
+	for c.Ripe != nil && ctx.Err() == nil {
+		if ripe, err := c.Ripe(); ripe || err != nil {
+			return err
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+	return ctx.Err()
 }
 
 // killWhileStarting kills the idle hub, and then the next process before it can be ready.

@@ -154,15 +154,13 @@ func thereAndBack(t *testing.T, s *server, v mqtt.Version, qos byte) {
 	}
 }
 
-// A network that breaks all the time loses nothing and keeps the order.
+// A network that breaks all the time loses nothing, keeps the order, and with QoS 2 and a session that stays, repeats nothing.
 func TestFlapping(t *testing.T) {
 	onServers(t, func(t *testing.T, s *server) {
 		for _, c := range []struct {
 			v   mqtt.Version
 			qos byte
 		}{{mqtt.V311, 1}, {mqtt.V311, 2}, {mqtt.V5, 1}, {mqtt.V5, 2}} {
-			// QoS 2 is checked for losses and order only: in about one of ten runs a window of messages has come twice, with mosquitto
-			// and with the hub, for a reason that is not found yet.
 			t.Run(fmt.Sprintf("%v, QoS %d", c.v, c.qos), func(t *testing.T) { flapping(t, s, c.v, c.qos) })
 		}
 	})
@@ -209,12 +207,12 @@ func flapping(t *testing.T, s *server, v mqtt.Version, qos byte) {
 		pause(ctx, time.Millisecond)
 	}
 	all := got.await(t, sent, time.Minute)
-	order(t, all, sent)
+	order(t, all, sent, qos == 2)
 	t.Logf("%d messages, %d connections, %+v", sent, network.broken(), sender.Stats())
 }
 
 // order checks that nothing is missing, and that what comes first comes first: repetitions may follow.
-func order(t *testing.T, got []uint32, count int) {
+func order(t *testing.T, got []uint32, count int, once bool) {
 	t.Helper()
 	next := uint32(0)
 	for i, n := range got {
@@ -223,6 +221,8 @@ func order(t *testing.T, got []uint32, count int) {
 			next++
 		case n > next:
 			t.Fatalf("message %d: got %d, before %d", i, n, next)
+		case once:
+			t.Fatalf("message %d: got %d again", i, n)
 		}
 	}
 	if int(next) != count {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ const (
 type box struct {
 	mu        sync.Mutex
 	tracked   map[outbox.ID]struct{} // sent and not deleted: not to be sent again
+	before    map[outbox.ID]struct{} // was tracked when this drain began, and is not to be sent again; deleted or not
 	acked     []outbox.ID            // to be deleted
 	kick      chan struct{}          // there are some; has room for one
 	deleted   chan struct{}          // closed when some were deleted; nil if nobody waits
@@ -75,6 +77,11 @@ func (e *Engine) drain(l *live) error {
 
 // drainFrom begins with the first message that is not on its way.
 func (e *Engine) drainFrom(ctx context.Context, l *live) error {
+	// A message can be read here, then acknowledged and deleted, and only then have its turn in its page: that it is not
+	// tracked any more does not mean that it was not sent.
+	e.box.mu.Lock()
+	e.box.before = maps.Clone(e.box.tracked)
+	e.box.mu.Unlock()
 	r := e.cfg.Outbox.Reader()
 	var paced time.Time
 	for {
@@ -84,7 +91,7 @@ func (e *Engine) drainFrom(ctx context.Context, l *live) error {
 		}
 		for i := range page {
 			entry := &page[i]
-			if e.isTracked(entry.ID) {
+			if e.wasSent(entry.ID) {
 				continue
 			}
 			if e.cfg.DrainInterval > 0 && entry.Accepted.Before(l.since) {
@@ -133,11 +140,12 @@ func (e *Engine) sendEntry(ctx context.Context, entry *outbox.Entry) error {
 	return nil
 }
 
-func (e *Engine) isTracked(id outbox.ID) bool {
+func (e *Engine) wasSent(id outbox.ID) bool {
 	e.box.mu.Lock()
 	defer e.box.mu.Unlock()
-	_, ok := e.box.tracked[id]
-	return ok
+	_, tracked := e.box.tracked[id]
+	_, before := e.box.before[id]
+	return tracked || before
 }
 
 // track notes that a message is on its way. It waits when very many wait to be deleted.
@@ -165,7 +173,13 @@ func (e *Engine) track(ctx context.Context, id outbox.ID) error {
 func (e *Engine) untrack(id outbox.ID) {
 	e.box.mu.Lock()
 	defer e.box.mu.Unlock()
-	delete(e.box.tracked, id)
+	e.box.sendAgain(id)
+}
+
+// sendAgain lets a reader's next look find a message. It is called with mu held.
+func (b *box) sendAgain(id outbox.ID) {
+	delete(b.tracked, id)
+	delete(b.before, id)
 }
 
 // outcome is told how the sending of a message ended.
@@ -175,7 +189,7 @@ func (e *Engine) outcome(tag uint64, err error) {
 	if err != nil && (retriable(err) || errors.Is(err, fairlead.ErrClosed)) {
 		var refusal *fairlead.PlatformError
 		b.mu.Lock()
-		delete(b.tracked, id)
+		b.sendAgain(id)
 		if errors.As(err, &refusal) && b.postpone != nil { // of this message: the platform wants it later
 			b.postpone()
 		}

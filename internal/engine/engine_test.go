@@ -43,6 +43,31 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// What is acknowledged and deleted while the messages read with it still wait is not sent again.
+func TestDrainDeletedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r *rig
+		urgent := func(topic string) {
+			if _, err := r.box.Append(r.ctx, outbox.Message{Header: []byte(topic), Priority: outbox.High}); err != nil {
+				t.Error(err)
+			}
+		}
+		r = newRig(t, engine.Config{DrainInterval: time.Second},
+			connect(), connack(false), Expect(publish("1", 1)), Hangup(), settle(),
+			Do("append", func() { urgent("2"); urgent("3") }), sleep(time.Millisecond),
+			connect(), connack(true), Expect(mqtt.Publish{Topic: []byte("1"), Dup: true}),
+			Expect(publish("2", 1)), // all were read: "3" waits for its second, with "1" behind it
+			Send(mqtt.Ack{Type: mqtt.TypePubAck, ID: 1}), Send(mqtt.Ack{Type: mqtt.TypePubAck, ID: 2}), settle(),
+			Expect(publish("3", 1)), puback(), settle(), sleep(time.Minute),
+			Do("append", func() { r.append("4") }), Expect(publish("4", 1)), puback(), settle(),
+		)
+		r.append("1")
+		r.start()
+		_ = r.finish()
+		r.left(0)
+	})
+}
+
 // What the platform wants first comes first, again until all of it was acknowledged, and not again after that.
 func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
