@@ -30,6 +30,8 @@ type Device struct {
 	identity  *identity.Identity
 	transport Transport
 
+	flights flights // of what is neither stored nor volatile
+
 	present bool // the session was there on the last connection; belongs to the goroutine of the callbacks
 
 	// announce is held while the introspection is sent, so that what is sent last is what counts.

@@ -36,6 +36,7 @@ type properties struct {
 	queue []change
 	wake  chan struct{} // has room for one
 	acked []change      // Astarte knows them, the store does not know that yet
+	told  chan struct{} // closed when there is less that Astarte does not know; nil if nobody waits for that
 }
 
 type property struct {
@@ -124,6 +125,7 @@ func (p *properties) writeHeld(ctx context.Context, send bool, changes ...Stored
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.tell() // something else may not be of interest any more
 	for _, c := range changes {
 		if c.Deleted {
 			delete(p.all, c.key())
@@ -264,16 +266,19 @@ func (p *properties) settle(ctx context.Context) error {
 		changes = append(changes, s)
 	}
 	store := p.store
-	p.mu.Unlock()
 	if len(changes) == 0 || store == nil {
+		p.tell()
+		p.mu.Unlock()
 		return nil
 	}
+	p.mu.Unlock()
 	if err := store.Write(ctx, changes); err != nil {
 		p.known(acked...) // for another time
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.tell()
 	for _, s := range changes {
 		if s.Deleted {
 			delete(p.all, s.key())
@@ -284,19 +289,47 @@ func (p *properties) settle(ctx context.Context) error {
 	return nil
 }
 
-// unsettled tells whether there is something that Astarte does not know.
-func (p *properties) unsettled() bool {
+// flush waits until Astarte knows everything that has changed before, of interfaces that are declared.
+func (p *properties) flush(ctx context.Context, declared func(*StoredProperty) bool) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.queue) > 0 || len(p.acked) > 0 {
+	until := p.version
+	for p.unsettled(until, declared) {
+		if p.told == nil {
+			p.told = make(chan struct{})
+		}
+		told := p.told
+		p.mu.Unlock()
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		p.mu.Lock()
+	}
+	p.mu.Unlock()
+	return nil
+}
+
+// unsettled tells whether there is something, up to a version, that Astarte does not know or the store does not know that it does. It is called with mu held.
+func (p *properties) unsettled(until uint64, declared func(*StoredProperty) bool) bool {
+	old := func(c change) bool { return c.version <= until && declared(&c.StoredProperty) }
+	if slices.ContainsFunc(p.queue, old) || slices.ContainsFunc(p.acked, old) {
 		return true
 	}
 	for _, s := range p.all {
-		if s.Unsent {
+		if s.Unsent && s.version <= until && declared(&s.StoredProperty) {
 			return true
 		}
 	}
 	return false
+}
+
+// tell wakes those who wait in flush. It is called with mu held.
+func (p *properties) tell() {
+	if p.told != nil {
+		close(p.told)
+		p.told = nil
+	}
 }
 
 // fromServer stores what Astarte has set, or unset, unless it is known.

@@ -119,7 +119,11 @@ func (d *Device) dispatch(ctx context.Context, i *Interface, m *astartewire.Mapp
 		if e == nil {
 			return ErrDisconnected
 		}
-		err := d.sendKnown(ctx, e, i, mqtt.Publish{Topic: []byte(d.base + "/" + i.Name() + path), Payload: payload, QoS: qos}, nil)
+		land := d.flights.depart()
+		err := d.sendKnown(ctx, e, i, mqtt.Publish{Topic: []byte(d.base + "/" + i.Name() + path), Payload: payload, QoS: qos}, func(error) { land() })
+		if err != nil {
+			land()
+		}
 		if errors.Is(err, fairlead.ErrUnavailable) || errors.Is(err, fairlead.ErrClosed) {
 			return ErrDisconnected
 		}
@@ -299,26 +303,6 @@ func (d *Device) ClearProperties(ctx context.Context) error {
 		_ = e.Send(ctx, d.control("/control/producer/properties", astartewire.AppendPurgeList(nil, nil)), nil)
 	}
 	return nil
-}
-
-// flushPoll is how often Flush looks. It is for programs that end, and costs nothing while nobody waits.
-const flushPoll = 5 * time.Millisecond
-
-// Flush waits until Astarte has everything that was accepted before, or ctx ends: values that are stored or volatile, and properties. Programs that send something and end call it
-// before they end the context of Run.
-func (d *Device) Flush(ctx context.Context) error {
-	t := time.NewTicker(flushPoll)
-	defer t.Stop()
-	for {
-		if (d.cfg.Outbox == nil || d.cfg.Outbox.Stats().Messages == 0) && d.volatile.Stats().Messages == 0 && !d.props.unsettled() {
-			return nil
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return fmt.Errorf("flush: %w", context.Cause(ctx))
-		}
-	}
 }
 
 // sendVolatile sends what is in memory while there is a connection, and begins anew when a session was lost.

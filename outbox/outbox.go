@@ -42,6 +42,7 @@ type Outbox struct {
 	idle      chan struct{} // closed when nobody does; nil if nobody waits for that
 	closed    bool
 	added     chan struct{} // closed when messages were added, or the outbox; nil if nobody waits for that
+	removed   chan struct{} // closed when messages were removed, or the outbox was closed; nil if nobody waits for that
 	use       [ranks]usage
 	stats     Stats
 	drops     []Drop // to be reported
@@ -174,6 +175,7 @@ func (o *Outbox) Close() error {
 	}
 	o.closed = true
 	o.wakeReaders()
+	o.wakeDrained()
 	if o.leading {
 		o.idle = make(chan struct{})
 		o.mu.Unlock()

@@ -367,3 +367,61 @@ func TestMany(t *testing.T) {
 		}
 	}
 }
+
+// Drained waits for what was there when it was called, whatever becomes of it, and for nothing that comes later.
+func TestDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		o, err := outbox.Open(ctx, outbox.Config{Store: outbox.NewMemory()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Drained(ctx); err != nil {
+			t.Errorf("empty: %v", err)
+		}
+		put := func(m outbox.Message) outbox.ID {
+			id, err := o.Append(ctx, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		first := put(outbox.Message{Priority: 1})
+		second := put(outbox.Message{Lifetime: time.Hour})
+		drained := make(chan error, 1)
+		go func() { drained <- o.Drained(ctx) }()
+		synctest.Wait()
+		put(outbox.Message{}) // too late to be waited for
+		put(outbox.Message{Priority: 2})
+		if err := o.Delete(ctx, first); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-drained:
+			t.Fatalf("done, and %d is there: %v", second, err)
+		default:
+		}
+		time.Sleep(2 * time.Hour)
+		if _, err := o.Reader().Poll(ctx, 10); err != nil { // finds that it has expired
+			t.Fatal(err)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := o.Drained(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		go func() { drained <- o.Drained(ctx) }()
+		synctest.Wait()
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-drained; !errors.Is(err, fairlead.ErrClosed) {
+			t.Errorf("closed: got %v", err)
+		}
+	})
+}

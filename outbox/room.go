@@ -228,6 +228,9 @@ func (o *Outbox) run(p *plan) error {
 	if len(p.add) > 0 {
 		o.wakeReaders()
 	}
+	if len(removed) > 0 {
+		o.wakeDrained()
+	}
 	return nil
 }
 
