@@ -23,7 +23,7 @@ func TestArchitecture(t *testing.T) {
 		t.Fatal("there are no parts")
 	}
 	words := map[string]bool{"wire": true}
-	for _, w := range regexp.MustCompile(`[a-z]+`).FindAllString(parts, -1) {
+	for _, w := range regexp.MustCompile(`[a-z][a-z0-9]*`).FindAllString(parts, -1) {
 		words[w] = true
 	}
 	for importPath := range list(t, runtime.GOOS) {

@@ -31,6 +31,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"internal/memnet", "", "everybody's tests use it"},
 	{"internal/wire/...", "", "wire formats do no I/O and are shared by both ends"},
 	{"internal/websocket", "", "frames are bytes, and both ends take the same ones apart"},
+	{"internal/sigv4", "", "signatures are arithmetic, and both ends do the same one"},
 	{"internal/mqtt", "internal/topic", "the codec is shared by broker and device engine, so it knows neither"},
 	{"internal/mqtt/mqtttest", "internal/mqtt internal/topic internal/memnet", "a scripted peer needs the codec only"},
 
@@ -113,6 +114,7 @@ var never = []struct{ from, not, why string }{
 	{"internal/wire/...", "net/http", "wire formats do no I/O"},
 	{"internal/mqtt", "net", "a pure codec is what can be fuzzed"},
 	{"internal/websocket", "net", "a pure codec is what can be fuzzed"},
+	{"internal/sigv4", "net", "what is pure can be fuzzed"},
 	{"hub/internal/core", "net/http", "the core never hears of HTTP"},
 	{"cmd/...", "testing", "test helpers stay out of the binary"},
 	{"hub", module + "/astarte", "the hub must not lean on our SDK: others' devices use another"},
