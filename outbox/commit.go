@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/fairlead-iot/fairlead"
 )
@@ -84,8 +85,10 @@ func (o *Outbox) withdraw(r *request) bool {
 
 // commit is the leader's work: one batch, which its own request is the first of.
 func (o *Outbox) commit() {
+	o.gather()
 	o.mu.Lock()
 	batch := o.take()
+	o.before = len(batch)
 	o.mu.Unlock()
 
 	o.write(batch)
@@ -106,6 +109,20 @@ func (o *Outbox) commit() {
 		}
 	}
 	o.mu.Unlock()
+}
+
+// gather lets those who were woken by the last commit, and are about to hand in their next message, take part in this one, so that
+// they share a sync with those who have waited for it.
+func (o *Outbox) gather() {
+	for range 3 {
+		o.mu.Lock()
+		enough := len(o.pending) >= o.before
+		o.mu.Unlock()
+		if enough {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 // take removes a batch from the pending requests.

@@ -39,6 +39,7 @@ type Outbox struct {
 	mu        sync.Mutex
 	pending   []*request    // waiting for a commit
 	leading   bool          // somebody commits
+	before    int           // requests in the last batch
 	idle      chan struct{} // closed when nobody does; nil if nobody waits for that
 	closed    bool
 	added     chan struct{} // closed when messages were added, or the outbox; nil if nobody waits for that

@@ -132,10 +132,8 @@ func (s *store) write(add []outbox.Record, remove []uint64) (removed []outbox.Re
 			s.w = nil
 		}
 	}()
-	for _, k := range remove {
-		if removed, err = c.remove(k, removed); err != nil {
-			return nil, err
-		}
+	if removed, err = c.remove(remove); err != nil {
+		return nil, err
 	}
 	for i := range add {
 		if err := c.insert(&add[i]); err != nil {
