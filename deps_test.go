@@ -69,6 +69,7 @@ var layers = []struct{ pkg, may, why string }{
 		"hub/internal/credential", services + " hub/internal/registry hub/internal/ca internal/topic",
 		"what devices without a platform sign in with; that they are devices with an enrolment is the registry's",
 	},
+	{"hub/internal/seal", "hub/internal/core internal/durable", "secrets, whosever they are"},
 	{"hub/internal/guess", "hub/internal/core", "it counts tries, whatever is tried"},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},

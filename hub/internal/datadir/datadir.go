@@ -4,6 +4,7 @@
 //	lock            held by the process that uses the folder; its content is that process's number
 //	hub.json        what the running hub tells `fairlead status` and `fairlead env`; absent after an orderly stop
 //	admin-token     the bearer token of the admin API
+//	secrets.key     what the secrets in the database are encrypted with, see package seal
 //	ca/             certificates and keys, see package ca
 //	database/       the database
 //	development/    credentials for developers, one folder for each dialect
@@ -97,6 +98,9 @@ func (d *Dir) CA() string { return filepath.Join(d.path, "ca") }
 
 // Database returns the folder of the database.
 func (d *Dir) Database() string { return filepath.Join(d.path, databaseDir) }
+
+// SecretsKey returns the file of the key that secrets in the database are encrypted with.
+func (d *Dir) SecretsKey() string { return filepath.Join(d.path, "secrets.key") }
 
 // Path returns the absolute path of the data folder.
 func (d *Dir) Path() string { return d.path }
