@@ -150,7 +150,7 @@ func (e *Engine) wasSent(id outbox.ID) bool {
 
 // track notes that a message is on its way. It waits when very many wait to be deleted.
 func (e *Engine) track(ctx context.Context, id outbox.ID) error {
-	b := &e.box
+	b := e.box
 	b.mu.Lock()
 	for len(b.acked) > maxAcked {
 		if b.deleted == nil {
@@ -185,7 +185,7 @@ func (b *box) sendAgain(id outbox.ID) {
 // outcome is told how the sending of a message ended.
 func (e *Engine) outcome(tag uint64, err error) {
 	id := outbox.ID(tag)
-	b := &e.box
+	b := e.box
 	if err != nil && (retriable(err) || errors.Is(err, fairlead.ErrClosed)) {
 		var refusal *fairlead.PlatformError
 		b.mu.Lock()
@@ -253,7 +253,7 @@ func (e *Engine) deleteAcked(stop <-chan struct{}) {
 
 // forget ends the tracking of deleted messages; those that could not be deleted are to be deleted again.
 func (e *Engine) forget(ids []outbox.ID, err error) {
-	b := &e.box
+	b := e.box
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil {

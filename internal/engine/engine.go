@@ -22,8 +22,8 @@ type Engine struct {
 	cfg     Config
 	session *mqttclient.Session
 	queue   queue
-	box     box
-	subs    subscriptions
+	box     *box
+	subs    *subscriptions
 	replies replies
 
 	mu       sync.Mutex
@@ -60,7 +60,7 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{})}
+	e := &Engine{cfg: cfg, box: new(box), subs: new(subscriptions), stop: make(chan struct{}), changed: make(chan struct{})}
 	e.queue.init(cfg.MaxQueued)
 	e.box.init()
 	e.subs.init()
@@ -72,6 +72,24 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.session = s
 	return e, nil
+}
+
+// Again returns an engine for another Run, when that of e has returned. It has e's configuration, subscriptions and receipts; what waits in the outbox goes on where e has
+// left off. e itself is of no use any more.
+func (e *Engine) Again() (*Engine, error) {
+	e.mu.Lock()
+	stopped := e.stopped
+	e.mu.Unlock()
+	if !stopped {
+		return nil, fmt.Errorf("engine: %w: Run has not returned", fairlead.ErrInUse)
+	}
+	n, err := New(e.cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.box, n.subs = e.box, e.subs
+	n.subs.wake()
+	return n, nil
 }
 
 // Run connects, and stays connected until ctx ends; then it disconnects in order and returns the context's cause. Before that it

@@ -48,7 +48,7 @@ func (e *Engine) Append(ctx context.Context, m outbox.Message) (*Receipt, error)
 	if e.cfg.Outbox == nil {
 		return nil, fmt.Errorf("append: %w: the engine has no outbox", fairlead.ErrInvalid)
 	}
-	b := &e.box
+	b := e.box
 	b.mu.Lock()
 	if b.appending++; b.early == nil {
 		b.early = map[outbox.ID]error{}

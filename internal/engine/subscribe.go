@@ -26,12 +26,17 @@ type Subscription struct {
 	Reply func(*mqttclient.Message) (key string, ok bool)
 	// ManualAck leaves it to Handler to call Ack. Otherwise that is done when all handlers have returned.
 	ManualAck bool
+	// Settled is told each time the server has answered: the granted QoS, or the refusal, which is a [fairlead.PlatformError]. It is called by the engine's goroutines, must
+	// not wait and must not call the engine. A subscription that replaces one that the server knows already is not asked for. nil: nobody.
+	Settled func(granted byte, err error)
 }
 
 type subscriptions struct {
 	mu     sync.Mutex
 	wanted []*subscription // replaced, never changed: receive reads it without the lock
-	stale  []string        // filters that the server may still have
+	stale  []string        // filters that the server may still have, and does not know that it should not
+	gone   []string        // likewise, and it was told
+	left   chan struct{}   // closed when it has forgotten some; nil if nobody waits
 	kick   chan struct{}   // something is to be done; has room for one
 }
 
@@ -51,8 +56,17 @@ func (s *subscriptions) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stale = nil
+	s.wakeLeavers()
 	for _, sub := range s.wanted {
 		sub.known, sub.err = false, nil
+	}
+}
+
+// wakeLeavers is called with mu held.
+func (s *subscriptions) wakeLeavers() {
+	if s.left != nil {
+		close(s.left)
+		s.left = nil
 	}
 }
 
@@ -163,6 +177,32 @@ func (e *Engine) Unsubscribe(filters ...string) {
 	e.subs.wake()
 }
 
+// Unsubscribed waits until the server has none of the filters any more that were removed by [Engine.Unsubscribe]. While there is no connection it waits for one.
+func (e *Engine) Unsubscribed(ctx context.Context, filters ...string) error {
+	for {
+		e.subs.mu.Lock()
+		waits := slices.ContainsFunc(filters, func(f string) bool {
+			return slices.Contains(e.subs.stale, f) || slices.Contains(e.subs.gone, f)
+		})
+		if !waits {
+			e.subs.mu.Unlock()
+			return nil
+		}
+		if e.subs.left == nil {
+			e.subs.left = make(chan struct{})
+		}
+		left := e.subs.left
+		e.subs.mu.Unlock()
+		select {
+		case <-left:
+		case <-e.stop:
+			return fmt.Errorf("unsubscribe from %.200q: %w: Run has returned", filters, fairlead.ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("unsubscribe from %.200q: %w: %w", filters, fairlead.ErrUnavailable, context.Cause(ctx))
+		}
+	}
+}
+
 // subscribing is a SUBSCRIBE under way.
 type subscribing struct {
 	sub     *subscription
@@ -174,7 +214,7 @@ type subscribing struct {
 func (e *Engine) subscribeMissing(ctx context.Context) (settle func(context.Context), err error) {
 	e.subs.mu.Lock()
 	stale := e.subs.stale
-	e.subs.stale = nil
+	e.subs.stale, e.subs.gone = nil, stale
 	var missing []*subscription
 	for _, sub := range e.subs.wanted {
 		if !sub.known {
@@ -183,10 +223,15 @@ func (e *Engine) subscribeMissing(ctx context.Context) (settle func(context.Cont
 	}
 	e.subs.mu.Unlock()
 	if len(stale) > 0 {
-		if _, err := e.session.Unsubscribe(ctx, stale...); err != nil {
-			e.subs.mu.Lock()
+		err := e.unsubscribe(ctx, stale)
+		e.subs.mu.Lock()
+		e.subs.gone = nil
+		if err != nil {
 			e.subs.stale = append(stale, e.subs.stale...)
-			e.subs.mu.Unlock()
+		}
+		e.subs.wakeLeavers()
+		e.subs.mu.Unlock()
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -209,6 +254,18 @@ func (e *Engine) subscribeMissing(ctx context.Context) (settle func(context.Cont
 	}, nil
 }
 
+// maxFilters is how many filters go into one packet: AWS IoT takes 8 ("AWS IoT Core message broker quotas").
+const maxFilters = 8
+
+func (e *Engine) unsubscribe(ctx context.Context, filters []string) error {
+	for some := range slices.Chunk(filters, maxFilters) {
+		if _, err := e.session.Unsubscribe(ctx, some...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // subscribed notes the server's answer.
 func (e *Engine) subscribed(sub *subscription, code mqtt.ReasonCode, text string) {
 	e.subs.mu.Lock()
@@ -223,9 +280,16 @@ func (e *Engine) subscribed(sub *subscription, code mqtt.ReasonCode, text string
 			Op: fmt.Sprintf("subscribe to %.200q", sub.Filter), Code: strconv.Itoa(int(code)), Detail: text, Kind: kind,
 		}
 	}
-	err := sub.err
+	err, granted := sub.err, sub.granted
+	tell := sub.Settled
+	if sub.removed {
+		tell = nil
+	}
 	sub.settle()
 	e.subs.mu.Unlock()
+	if tell != nil {
+		tell(granted, err)
+	}
 	if err != nil {
 		e.cfg.Logger.Warn("subscription refused", "filter", sub.Filter, "err", err)
 		e.event(Event{Kind: Unsubscribed, Filter: sub.Filter, Err: err})
