@@ -176,6 +176,8 @@ type RecordReader interface {
 	Record(t core.TenantID, dialect, key string) ([]byte, error)
 	// Records yields the keys that begin with prefix, in bytewise order, and their values.
 	Records(t core.TenantID, dialect, prefix string) iter.Seq2[Record, error]
+	// RecordsFrom is Records beginning with the key from, which need not exist: for those who read by the page.
+	RecordsFrom(t core.TenantID, dialect, prefix, from string) iter.Seq2[Record, error]
 }
 
 // A Record is one key and its value.

@@ -55,8 +55,12 @@ func (r *reader) Record(t core.TenantID, dialect, key string) (value []byte, err
 }
 
 func (r *reader) Records(t core.TenantID, dialect, prefix string) iter.Seq2[store.Record, error] {
+	return r.RecordsFrom(t, dialect, prefix, prefix)
+}
+
+func (r *reader) RecordsFrom(t core.TenantID, dialect, prefix, from string) iter.Seq2[store.Record, error] {
 	rows := r.c.rows("SELECT key, value FROM records WHERE tenant = ? AND dialect = ? AND key >= ? AND key < ? ORDER BY key",
-		t, dialect, prefix, behind(prefix))
+		t, dialect, max(prefix, from), behind(prefix))
 	return func(yield func(store.Record, error) bool) {
 		for r, err := range rows {
 			if err != nil {

@@ -84,6 +84,18 @@ func testRecordsOrder(t *testing.T, open driver) {
 				}
 			}
 			diff(t, fmt.Sprintf("prefix %q", prefix), got, want)
+			for _, from := range append(keys, "a/bc", "z") {
+				var want, got []string
+				for _, k := range sorted(keys) {
+					if strings.HasPrefix(k, prefix) && k >= from {
+						want = append(want, k)
+					}
+				}
+				for _, rec := range all(t, r.RecordsFrom("t", "x", prefix, from)) {
+					got = append(got, rec.Key)
+				}
+				diff(t, fmt.Sprintf("prefix %q from %q", prefix, from), got, want)
+			}
 		}
 		// One sequence within another of the same kind, and ended early.
 		n := 0
