@@ -85,6 +85,13 @@ var layers = []struct{ pkg, may, why string }{
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{
+		"hub/internal/dialect/awsiot",
+		services + " hub/internal/dialect hub/internal/dialect/awsiot/policy hub/internal/ca hub/internal/registry hub/internal/document hub/internal/job" +
+			" internal/durable internal/mqtt internal/sigv4 internal/topic internal/wire/awswire",
+		"a dialect translates: it knows no socket, no driver and no other dialect",
+	},
+	{"hub/internal/dialect/awsiot/policy", "hub/internal/core", "a language and what it means, fuzzed without a hub around it"},
+	{
 		"hub/internal/dialect/mqtt",
 		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/guess internal/durable internal/topic internal/mqtt",
 		"a dialect translates: it knows no socket, no driver and no other dialect",

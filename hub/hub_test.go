@@ -106,8 +106,8 @@ func TestStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !st.Ready || st.Version != Version() || strings.Join(st.Dialects, " ") != "astarte mqtt" || st.Commit.Commits == 0 {
-		t.Errorf("got %+v, want ready, with astarte and mqtt and at least one commit", st)
+	if !st.Ready || st.Version != Version() || strings.Join(st.Dialects, " ") != "astarte aws mqtt" || st.Commit.Commits == 0 {
+		t.Errorf("got %+v, want ready, with astarte, aws and mqtt and at least one commit", st)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/astarte"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect/awsiot"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/mqtt"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
@@ -283,6 +284,10 @@ func (h *Hub) assemble(p *parts) {
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
 			Refused:   p.refusals.Add,
 			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
+		}),
+		awsiot.New(awsiot.Config{
+			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+			Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
 		}),
 		mqtt.New(mqtt.Config{ // the last one: it takes what no platform wants
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,

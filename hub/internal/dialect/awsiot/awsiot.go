@@ -1,0 +1,104 @@
+package awsiot
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+)
+
+// Name is the dialect's name in the admin API, the logs and storage.
+const Name = "aws"
+
+// DefaultRegion is the region of accounts when the Config does not say otherwise.
+const DefaultRegion = "us-east-1"
+
+// Config configures a [Dialect]. Committer, Store, Broker and CA are required.
+type Config struct {
+	Committer *commit.Committer
+	Store     store.Store
+	Broker    Broker
+	CA        *ca.CA
+
+	// Region is the region that accounts are in: it is part of ARNs, and of what clients sign. "": DefaultRegion.
+	Region string
+	// DefaultTenant is the account of connections that do not tell theirs; "": they open nothing.
+	DefaultTenant core.TenantID
+
+	// Refused is told of requests with wrong or missing credentials. nil: nobody is told.
+	Refused func(core.Refusal)
+
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // the clock; nil: time.Now
+}
+
+// Broker is what this dialect asks of the MQTT broker.
+type Broker interface {
+	dialect.Broker
+	// DisconnectDevice ends the connections of all sessions of a device. The sessions stay.
+	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+}
+
+// Dialect speaks AWS IoT. It implements dialect.Dialect; its methods may be called concurrently.
+type Dialect struct {
+	cfg Config
+	log *slog.Logger
+
+	// services are who takes messages to reserved topics, by kind; nil: nobody, and the message is acknowledged and dropped.
+	services [kinds]service
+}
+
+// What the hub looks for by type would be missed by nobody if a method changed.
+var _ interface {
+	dialect.Dialect
+} = (*Dialect)(nil)
+
+// New returns the dialect. It does no I/O.
+func New(cfg Config) *Dialect {
+	cfg.Region = cmp.Or(cfg.Region, DefaultRegion)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	d := &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", Name)}
+	// Each service is a line here.
+	return d
+}
+
+// Name returns "aws".
+func (d *Dialect) Name() string { return Name }
+
+// Notify shows an event to each service, and forgets what is kept of a thing that an operator has deleted.
+func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
+	if e.Kind == core.DeviceDeleted {
+		if err := d.forgetThing(tx, e.Device.Tenant, string(e.Device.ID)); err != nil {
+			return err
+		}
+	}
+	for i, s := range d.services {
+		if s == nil || i > 0 && s == d.services[i-1] {
+			continue
+		}
+		if err := s.notify(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deviceKey returns the key of a thing.
+func deviceKey(t core.TenantID, thing string) core.DeviceKey {
+	return core.DeviceKey{Tenant: t, Dialect: Name, ID: core.DeviceID(thing)}
+}
+
+// sessionKey returns the key of an MQTT session: client ids are unique in an account.
+func sessionKey(t core.TenantID, clientID string) core.SessionKey {
+	return core.SessionKey{Tenant: t, Dialect: Name, ClientID: clientID}
+}
