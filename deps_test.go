@@ -70,6 +70,7 @@ var layers = []struct{ pkg, may, why string }{
 		"what devices without a platform sign in with; that they are devices with an enrolment is the registry's",
 	},
 	{"hub/internal/seal", "hub/internal/core internal/durable", "secrets, whosever they are"},
+	{"hub/internal/accesskey", services + " hub/internal/seal", "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/guess", "hub/internal/core", "it counts tries, whatever is tried"},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},

@@ -40,6 +40,8 @@ const (
 	// About no device, but the devices of a dialect in a tenant.
 	AuthorityRegistered EventKind = "authority.registered" // {"id":"..."}: its certificates open devices
 	AuthorityRemoved    EventKind = "authority.removed"    // {"id":"..."}
+	AccessKeyCreated    EventKind = "accesskey.created"    // {"id":"AKIA...","name":"..."}: it may do everything in the tenant
+	AccessKeyDeleted    EventKind = "accesskey.deleted"    // {"id":"AKIA...","name":"..."}
 
 	// About no device; of a tenant, or without one of all.
 	TenantCreated EventKind = "tenant.created"
@@ -52,7 +54,7 @@ var EventKinds = []EventKind{
 	DeviceRegistered, DeviceUnregistered, DeviceDeleted, DeviceConnected, DeviceDisconnected, DeviceError,
 	DeviceModelChanged, CertificateIssued, CertificateRevocation, DocumentChanged, CredentialsInhibited,
 	CredentialsAllowed, CredentialsChanged, GrantsChanged, AuthorityRegistered, AuthorityRemoved, TenantCreated,
-	TokenCreated, TokenRevoked,
+	TokenCreated, TokenRevoked, AccessKeyCreated, AccessKeyDeleted,
 }
 
 // An EntryChange is the data of [DocumentChanged].
