@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/broker"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -27,6 +28,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/retain"
+	"github.com/fairlead-iot/fairlead/hub/internal/seal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
 	"github.com/fairlead-iot/fairlead/hub/internal/sweep"
@@ -58,6 +60,8 @@ type parts struct {
 	refusals    *refusal.Log
 	sweeper     *sweep.Sweeper
 	hasher      *credential.Hasher
+	secrets     *seal.Key
+	keys        *accesskey.Keys
 	broker      *broker.Broker
 	dialects    []dialect.Dialect
 
@@ -97,6 +101,9 @@ func (h *Hub) open(ctx context.Context) (_ *parts, err error) {
 	}
 	p.closers = append(p.closers, p.dir.Close)
 	if p.token, err = p.dir.AdminToken(); err != nil {
+		return nil, err
+	}
+	if p.secrets, err = seal.OpenFile(p.dir.SecretsKey()); err != nil {
 		return nil, err
 	}
 	if err := h.openCA(p); err != nil {
@@ -266,6 +273,7 @@ func (h *Hub) assemble(p *parts) {
 			return nil
 		},
 	})
+	p.keys = accesskey.New(p.store, p.secrets)
 	p.hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
 	p.pending = listen.NewGate(p.limits.MQTTPending, p.limits.MQTTPendingPerAddress)
@@ -287,7 +295,7 @@ func (h *Hub) assemble(p *parts) {
 		}),
 		awsiot.New(awsiot.Config{
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-			Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
+			Keys: p.keys, Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
 		}),
 		mqtt.New(mqtt.Config{ // the last one: it takes what no platform wants
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -18,12 +19,13 @@ const Name = "aws"
 // DefaultRegion is the region of accounts when the Config does not say otherwise.
 const DefaultRegion = "us-east-1"
 
-// Config configures a [Dialect]. Committer, Store, Broker and CA are required.
+// Config configures a [Dialect]. Committer, Store, Broker, CA and Keys are required.
 type Config struct {
 	Committer *commit.Committer
 	Store     store.Store
 	Broker    Broker
 	CA        *ca.CA
+	Keys      *accesskey.Keys // what requests are signed with
 
 	// Region is the region that accounts are in: it is part of ARNs, and of what clients sign. "": DefaultRegion.
 	Region string
@@ -77,8 +79,13 @@ func (d *Dialect) Name() string { return Name }
 
 // Notify shows an event to each service, and forgets what is kept of a thing that an operator has deleted.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
-	if e.Kind == core.DeviceDeleted {
+	switch e.Kind {
+	case core.DeviceDeleted:
 		if err := d.forgetThing(tx, e.Device.Tenant, string(e.Device.ID)); err != nil {
+			return err
+		}
+	case core.AccessKeyDeleted:
+		if err := d.forgetAccessKey(tx, e); err != nil {
 			return err
 		}
 	}

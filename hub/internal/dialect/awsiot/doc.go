@@ -11,7 +11,7 @@
 // What the core has no place for is kept in records of the account (see model.go for how they are read and written):
 //
 //	account                          the account's number, region and settings
-//	accesskey/KEY                    an access key
+//	accesskey/KEY                    an access key, see package accesskey
 //	authorizer/NAME                  a custom authorizer
 //	thing/THING                      a thing: type, attributes, version
 //	thingtype/NAME                   a thing type

@@ -1,0 +1,103 @@
+package awsiot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/internal/sigv4"
+)
+
+// Names of services in what is signed. Clients of the WebSocket endpoint use two for the same one (observed: AWSIoTPythonSDK
+// 1.6.2 the first, the others the second).
+const (
+	serviceControl = "iot"
+	serviceData    = "iotdata"
+	serviceGateway = "iotdevicegateway"
+	serviceJobs    = "iot-jobs-data"
+)
+
+// How far the clocks of a client and of the hub may be apart, and how long a presigned URL is good that does not say so.
+const (
+	signatureSkew = 15 * time.Minute
+	presignedLife = 24 * time.Hour
+)
+
+// errScope means that a request is signed for another service or region than those that it came to.
+var errScope = fmt.Errorf("%w: credential is scoped to another service or region", sigv4.ErrMismatch)
+
+// A signer is who signed a request: an access key of an account. It may do everything there.
+type signer struct {
+	account account
+	key     accesskey.Key
+}
+
+// principal returns the signer as what the principals of connections are.
+func (s *signer) principal() string { return keyAccessKey + s.key.ID }
+
+// verifySigned returns who signed a request, for one of some services. The error wraps one of package sigv4's, or is storage's.
+func (d *Dialect) verifySigned(ctx context.Context, r *sigv4.Request, services ...string) (*signer, error) {
+	sig, err := sigv4.Parse(r)
+	if err != nil {
+		return nil, err
+	}
+	return d.verifySignature(ctx, r, sig, services)
+}
+
+// verifySignature is verifySigned for a signature that has been taken out of the request.
+func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *sigv4.Signature, services []string) (*signer, error) {
+	now := d.cfg.Now()
+	key, secret, err := d.cfg.Keys.Find(ctx, sig.AccessKeyID, now)
+	if errors.Is(err, core.ErrNotFound) {
+		return nil, fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, sig.AccessKeyID)
+	} else if err != nil {
+		return nil, err
+	}
+	err = sig.Verify(r, sigv4.Credentials{AccessKeyID: key.ID, SecretAccessKey: secret.Secret, SessionToken: secret.Token},
+		sigv4.Window{Now: now, Skew: signatureSkew, Expires: presignedLife})
+	if err != nil {
+		return nil, err
+	}
+	a, err := d.account(ctx, key.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(services, sig.Scope.Service) || sig.Scope.Region != a.Region {
+		return nil, fmt.Errorf("%w: %.64q in %.64q", errScope, sig.Scope.Service, sig.Scope.Region)
+	}
+	return &signer{account: a, key: key}, nil
+}
+
+// account returns the account of a tenant, and makes it when it is asked for first: having an access key is enough.
+func (d *Dialect) account(ctx context.Context, t core.TenantID) (a account, err error) {
+	err = d.view(ctx, func(rd store.Reader) error {
+		a, err = readAccount(rd, t)
+		return err
+	})
+	if !errors.Is(err, core.ErrNotFound) {
+		return a, err
+	}
+	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
+		a, err = d.makeAccount(tx, t)
+		return err
+	})
+	return a, err
+}
+
+// forgetAccessKey ends the connections of an access key that has been deleted.
+func (d *Dialect) forgetAccessKey(tx *commit.Tx, e core.Event) error {
+	var key struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(e.Data, &key); err != nil {
+		return fmt.Errorf("event %s: %w: %v", e.Kind, core.ErrInvalid, err)
+	}
+	return d.disconnectPrincipal(tx, e.Device.Tenant, keyAccessKey+key.ID)
+}
