@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
@@ -61,6 +62,7 @@ func TestDecode(t *testing.T) {
 		{`"float"`, `7`, 7.0},
 		{`"float"`, `"-Infinity"`, math.Inf(-1)},
 		{`"bytes"`, `"AP8="`, []byte{0, 255}},
+		{`"number"`, `"18446744073709551615"`, json.Number("18446744073709551615")},
 		{`"time"`, `"2026-05-06T12:00:00Z"`, time.Date(2026, 5, 6, 12, 0, 0, 0, time.UTC)},
 		{`["int"]`, `[1,2]`, []any{int64(1), int64(2)}},
 		{`["int","null"]`, `[1,null]`, []any{int64(1), nil}},
@@ -77,6 +79,8 @@ func TestDecode(t *testing.T) {
 		{`"int"`, `"9223372036854775808"`},
 		{`"float"`, `"x"`},
 		{`"bytes"`, `"?"`},
+		{`"number"`, `"x"`},
+		{`"number"`, `1`},
 		{`"bytes"`, `1`},
 		{`"time"`, `1`},
 		{`"none"`, `1`},

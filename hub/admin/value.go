@@ -23,12 +23,13 @@ import (
 //	float    a number, or one of the strings "NaN", "Infinity", "-Infinity"
 //	string   a string
 //	bytes    a string of padded base64
+//	number   a string that holds a number as JSON writes it: one that int and float would not give back as it was
 //	time     a string, see [Time]
 //	[T]      an array whose elements all have type T
 //	[T, U]   an array whose elements have these types, one each; [] an empty one
 //	{k: T}   an object with the same keys
 type Value struct {
-	// The type: one of the names null, bool, int, float, string, bytes and time; or an array of types, one for each element
+	// The type: one of the names null, bool, int, float, string, bytes, number and time; or an array of types, one for each element
 	// or one for all; or an object of types.
 	Type json.RawMessage `json:"type"`
 	// The value in the form that its type says.
@@ -38,7 +39,8 @@ type Value struct {
 // ErrValue means that a value is not of the form that its type says.
 var ErrValue = errors.New("malformed value")
 
-// Decode returns the value as nil, bool, int64, float64, time.Time, string, []byte, []any or map[string]any of these.
+// Decode returns the value as nil, bool, int64, float64, time.Time, string, []byte, [json.Number], []any or map[string]any of
+// these.
 func (v Value) Decode() (any, error) {
 	typ, err := generic(v.Type)
 	if err != nil {
@@ -136,6 +138,10 @@ func scalar(typ string, val any) (any, bool) {
 	case "bytes":
 		v, err := base64.StdEncoding.Strict().DecodeString(text)
 		return v, isText && err == nil
+	case "number":
+		n, err := generic([]byte(text))
+		v, ok := n.(json.Number)
+		return v, isText && err == nil && ok
 	case "time":
 		v, err := ParseTime(text)
 		return v.Time, isText && err == nil

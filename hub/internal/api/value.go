@@ -46,6 +46,8 @@ func render(typ, val []byte, x any) (t, v []byte) {
 		return append(typ, `"time"`...), append(val, `"`+admin.Time{Time: x}.String()+`"`...)
 	case string:
 		return append(typ, `"string"`...), appendText(val, x)
+	case core.Number:
+		return append(typ, `"number"`...), append(append(append(val, '"'), x...), '"')
 	case []byte:
 		val = append(val, '"')
 		val = base64.StdEncoding.AppendEncode(val, x)

@@ -41,6 +41,7 @@ func TestValues(t *testing.T) {
 		{"grüß\n\"<", `"string"`, `"grüß\n\"\u003c"`},
 		{[]byte{}, `"bytes"`, `""`},
 		{[]byte{0, 255}, `"bytes"`, `"AP8="`},
+		{core.Number("18446744073709551615"), `"number"`, `"18446744073709551615"`},
 		{[]any{}, `[]`, `[]`},
 		{[]any{"x"}, `["string"]`, `["x"]`},
 		{[]any{int64(1), int64(2)}, `["int"]`, `[1,2]`},

@@ -2,10 +2,13 @@ package core
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -20,6 +23,7 @@ import (
 //	string, bytes       uvarint length, content (strings are valid UTF-8)
 //	array               uvarint count, that many values
 //	map                 uvarint count, that many pairs of key (uvarint length, UTF-8) and value
+//	number              uvarint length, a number as JSON writes it: one that int and float would not give back as it was
 //
 // The encoding is built with the Append functions, which allocate only when the buffer must grow, and is read
 // with [Value.Decode]. A nil Value means "absent".
@@ -37,7 +41,11 @@ const (
 	KindBytes
 	KindArray
 	KindMap
+	KindNumber
 )
+
+// A Number is the text of a [KindNumber], such as "12345678901234567890" or "1.50".
+type Number string
 
 // maxDepth bounds nesting, so that hostile input cannot exhaust the stack.
 const maxDepth = 32
@@ -81,6 +89,29 @@ func AppendBytes(b []byte, p []byte) []byte {
 	return append(b, p...)
 }
 
+// AppendNumber appends a number of JSON as it is written to b. Numbers that int and float hold exactly as they are written
+// are appended as those, so that each has one form.
+func AppendNumber[S ~string | ~[]byte](b []byte, text S) []byte {
+	s := string(text)
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && strconv.FormatInt(n, 10) == s {
+		return AppendInt(b, n)
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil && FormatFloat(f) == s {
+		return AppendFloat(b, f)
+	}
+	b = binary.AppendUvarint(append(b, KindNumber), uint64(len(s)))
+	return append(b, s...)
+}
+
+// FormatFloat returns a finite float as JSON, so that it cannot be taken for an integer: 1 is "1.0".
+func FormatFloat(f float64) string {
+	s := strconv.FormatFloat(f, 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return s
+}
+
 // AppendArray appends the head of an array of n elements to b; the caller appends the elements.
 func AppendArray(b []byte, n int) []byte {
 	return binary.AppendUvarint(append(b, KindArray), uint64(n))
@@ -95,8 +126,8 @@ func AppendKey[S string | []byte](b []byte, key S) []byte {
 	return append(b, key...)
 }
 
-// Append appends v to b. It takes nil, bool, int64, float64, time.Time, string, []byte, []any and map[string]any of
-// these (keys are written in sorted order), the types that [Value.Decode] returns.
+// Append appends v to b. It takes nil, bool, int64, float64, time.Time, string, []byte, [Number], []any and map[string]any
+// of these (keys are written in sorted order), the types that [Value.Decode] returns.
 func Append(b []byte, v any) ([]byte, error) {
 	var err error
 	switch v := v.(type) {
@@ -117,6 +148,11 @@ func Append(b []byte, v any) ([]byte, error) {
 		return AppendString(b, v), nil
 	case []byte:
 		return AppendBytes(b, v), nil
+	case Number:
+		if !validNumber(string(v)) {
+			return b, fmt.Errorf("%w: not a number", ErrInvalid)
+		}
+		return AppendNumber(b, v), nil
 	case []any:
 		b = AppendArray(b, len(v))
 		for _, e := range v {
@@ -153,7 +189,7 @@ func (v Value) Kind() byte {
 	return v[0]
 }
 
-// Decode returns the value as nil, bool, int64, float64, time.Time (UTC), string, []byte, []any or map[string]any.
+// Decode returns the value as nil, bool, int64, float64, time.Time (UTC), string, []byte, [Number], []any or map[string]any.
 // The result shares no memory with v. A malformed value, or bytes after it, is an error.
 func (v Value) Decode() (any, error) {
 	r := reader{b: v}
@@ -203,12 +239,24 @@ func (r *reader) value(depth int) (any, error) {
 	case KindBytes:
 		p, err := r.chunk()
 		return append([]byte{}, p...), err
+	case KindNumber:
+		p, err := r.chunk()
+		if err == nil && !validNumber(string(p)) {
+			err = errValue
+		}
+		return Number(p), err
 	case KindArray:
 		return r.array(depth)
 	case KindMap:
 		return r.mapping(depth)
 	}
 	return nil, errValue
+}
+
+// validNumber reports whether s is a number of JSON (RFC 8259 section 6).
+func validNumber(s string) bool {
+	first := strings.TrimPrefix(s, "-")
+	return first != "" && first[0] >= '0' && first[0] <= '9' && json.Valid([]byte(s)) && !strings.ContainsAny(s, " \t\r\n")
 }
 
 func (r *reader) array(depth int) (any, error) {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ func TestValueRoundTrip(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678000, time.UTC)
 	in := map[string]any{
 		"n": nil, "t": true, "f": false, "i": int64(math.MinInt64), "d": -0.5, "at": at, "s": "grüß", "b": []byte{0, 255},
-		"a": []any{int64(1), "x", []any{}}, "m": map[string]any{},
+		"a": []any{int64(1), "x", []any{}}, "m": map[string]any{}, "num": Number("18446744073709551615"),
 	}
 	v, err := Append(nil, in)
 	if err != nil {
@@ -33,12 +34,29 @@ func TestValueRoundTrip(t *testing.T) {
 func TestValueRefuses(t *testing.T) {
 	for name, v := range map[string]Value{
 		"empty": {}, "unknown kind": {99}, "short float": {KindFloat, 1}, "trailing": {KindNull, 0},
-		"long string": {KindString, 5, 'a'}, "bad UTF-8": {KindString, 1, 0xff}, "huge array": {KindArray, 0xff, 0xff, 0xff, 0x7f},
+		"long string": {KindString, 5, 'a'}, "bad UTF-8": {KindString, 1, 0xff}, "no number": {KindNumber, 2, '1', ' '}, "empty number": {KindNumber, 0}, "huge array": {KindArray, 0xff, 0xff, 0xff, 0x7f},
 		"deep": bytes.Repeat([]byte{KindArray, 1}, 100),
 	} {
 		if x, err := v.Decode(); err == nil {
 			t.Errorf("%s: got %v, want an error", name, x)
 		}
+	}
+}
+
+// TestAppendNumber checks that a number is an int or a float exactly when these give it back as it was written.
+func TestAppendNumber(t *testing.T) {
+	for text, want := range map[string]any{
+		"1": int64(1), "-9223372036854775808": int64(math.MinInt64), "9223372036854775808": Number("9223372036854775808"), "1.0": 1.0, "0.1": 0.1, "-2.5": -2.5,
+		"1.50": Number("1.50"), "1e3": Number("1e3"), "1e+30": 1e30, "-0": Number("-0"), "-0.0": math.Copysign(0, -1), "1e999": Number("1e999"),
+		"0.1000000000000000055511151231257827": Number("0.1000000000000000055511151231257827"),
+	} {
+		got, err := Value(AppendNumber(nil, text)).Decode()
+		if err != nil || got != want {
+			t.Errorf("%s: got %v (%T), %v, want %v (%T)", text, got, got, err, want, want)
+		}
+	}
+	if _, err := Append(nil, Number("x")); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a number that is none: %v, want %v", err, ErrInvalid)
 	}
 }
 

@@ -54,13 +54,18 @@ func Set(tx Tx, r Ref, path string, v core.Value) (old core.Value, err error) {
 	if old, err = current(tx, r, path); err != nil {
 		return nil, err
 	}
+	return old, Replace(tx, r, path, old, v)
+}
+
+// Replace is [Set] for a caller that has read the leaf in the same transaction: old is its value, nil if it had none.
+func Replace(tx Tx, r Ref, path string, old, v core.Value) error {
 	if err := tx.PutEntry(r.Key(), core.Entry{Path: path, Value: v, Changed: tx.Now()}); err != nil {
-		return nil, err
+		return err
 	}
 	if r.Side == core.Reported && bytes.Equal(old, v) {
-		return old, nil
+		return nil
 	}
-	return old, emit(tx, r, path, old, v)
+	return emit(tx, r, path, old, v)
 }
 
 // Delete removes one leaf and returns its former value, nil if it had none. Removing what is not there is an event on
