@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -167,25 +168,12 @@ func (a *Astarte) Unset(tb testing.TB, deviceID, name, path string) {
 	a.want(tb, "appengine", http.MethodDelete, "devices/"+deviceID+"/interfaces/"+name+path, nil)
 }
 
-// awaitTimeout is longer than anything in memory takes, also on a machine that does other things.
-const awaitTimeout = 20 * time.Second
-
 // Await asks AppEngine for a path until the answer is what the test waits for, and returns that.
-func (a *Astarte) Await(tb testing.TB, path string, done func(Answer) bool) Answer {
+func (a *Astarte) Await(tb testing.TB, path string, done func(Answer) bool) (answer Answer) {
 	tb.Helper()
-	deadline := time.Now().Add(awaitTimeout)
-	for {
-		answer := a.Get(tb, path)
-		if done(answer) {
-			return answer
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("hubtest: GET %s: still status %d: %s", path, answer.Status, answer.Body)
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-tb.Context().Done():
-			tb.Fatal("hubtest: the test has ended")
-		}
-	}
+	await(tb, func() (bool, string) {
+		answer = a.Get(tb, path)
+		return done(answer), fmt.Sprintf("GET %s: still status %d: %s", path, answer.Status, answer.Body)
+	})
+	return answer
 }

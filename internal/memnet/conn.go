@@ -23,6 +23,11 @@ func Pipe(bufferBytes int) (client, server *Conn) {
 	return pipe(bufferBytes, "127.0.0.1:1024", "127.0.0.1:1")
 }
 
+// PipeBetween is [Pipe] with addresses to show.
+func PipeBetween(bufferBytes int, clientAddr, serverAddr Addr) (client, server *Conn) {
+	return pipe(bufferBytes, clientAddr, serverAddr)
+}
+
 func pipe(bufferBytes int, clientAddr, serverAddr Addr) (client, server *Conn) {
 	up, down := newHalf(bufferBytes), newHalf(bufferBytes)
 	return &Conn{in: down, out: up, local: clientAddr, remote: serverAddr},
@@ -30,14 +35,14 @@ func pipe(bufferBytes int, clientAddr, serverAddr Addr) (client, server *Conn) {
 }
 
 // Read reads what has arrived, waiting for at least one byte. The error is io.EOF when the other end has closed
-// and all was read, os.ErrDeadlineExceeded, or net.ErrClosed.
+// and all was read, syscall.ECONNRESET after Reset, os.ErrDeadlineExceeded, or net.ErrClosed.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.in.read(p)
 	return n, c.wrap("read", err)
 }
 
 // Write writes all of p, waiting for room. The error is syscall.EPIPE when the other end has closed, or this end
-// by CloseWrite; os.ErrDeadlineExceeded, or net.ErrClosed.
+// by CloseWrite; syscall.ECONNRESET, os.ErrDeadlineExceeded, or net.ErrClosed.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.out.write(p)
 	return n, c.wrap("write", err)
@@ -64,6 +69,13 @@ func (c *Conn) Close() error {
 func (c *Conn) CloseWrite() error {
 	c.out.closeWrite(syscall.EPIPE)
 	return nil
+}
+
+// Reset ends the connection for both ends at once, as TCP's RST does: what has arrived can still be read; after that
+// reading and writing fail with syscall.ECONNRESET. Close is to be called nevertheless.
+func (c *Conn) Reset() {
+	c.in.reset()
+	c.out.reset()
 }
 
 // LocalAddr returns the address of this end.
@@ -99,6 +111,7 @@ type half struct {
 	changed  sync.Cond // any of the following
 	data     []byte    // written and not yet read
 	writeErr error     // why nothing can be written any more, for the writer; readers see io.EOF at the end
+	broken   bool      // by Reset
 	readGone bool      // the reader has closed
 	readBy   deadline
 	writeBy  deadline
@@ -137,6 +150,8 @@ func (h *half) read(p []byte) (int, error) {
 			}
 			h.changed.Broadcast()
 			return n, nil
+		case h.broken:
+			return 0, syscall.ECONNRESET
 		case h.writeErr != nil:
 			return 0, io.EOF
 		}
@@ -153,6 +168,8 @@ func (h *half) write(p []byte) (written int, err error) {
 		switch {
 		case h.writeErr != nil:
 			return written, h.writeErr
+		case h.broken:
+			return written, syscall.ECONNRESET
 		case h.readGone:
 			return written, syscall.EPIPE
 		case h.writeBy.expired:
@@ -190,6 +207,14 @@ func (h *half) closeWrite(err error) {
 	defer h.mu.Unlock()
 	h.writeErr = err
 	h.writeBy.stop()
+	h.changed.Broadcast()
+}
+
+// reset makes both ends fail, except for what was written before.
+func (h *half) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.broken = true
 	h.changed.Broadcast()
 }
 

@@ -142,6 +142,47 @@ func TestClose(t *testing.T) {
 	})
 }
 
+func TestReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := PipeBetween(4, "device:1", "hub:2")
+		if a.LocalAddr().String() != "device:1" || b.LocalAddr().String() != "hub:2" {
+			t.Errorf("addresses: got %v, %v", a.LocalAddr(), b.LocalAddr())
+		}
+		errs := make(chan error)
+		go func() {
+			_, err := a.Write([]byte("too long"))
+			errs <- err
+		}()
+		go func() {
+			_, err := a.Read(make([]byte, 1))
+			errs <- err
+		}()
+		synctest.Wait()
+		b.Reset()
+		for range 2 {
+			if err := <-errs; !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("who waits: got %v", err)
+			}
+		}
+		got := make([]byte, 8)
+		if n, err := b.Read(got); string(got[:n]) != "too " || err != nil {
+			t.Errorf("what has arrived: got %q, %v", got[:n], err)
+		}
+		if _, err := b.Read(got); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("read: got %v", err)
+		}
+		if _, err := b.Write(got); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("write: got %v", err)
+		}
+		if err := errors.Join(a.Close(), b.Close()); err != nil {
+			t.Error(err)
+		}
+		if _, err := a.Read(got); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("closed: got %v", err)
+		}
+	})
+}
+
 // Much data in odd pieces through a small buffer arrives whole and in order, in both directions at once.
 func TestStream(t *testing.T) {
 	a, b := Pipe(97)
