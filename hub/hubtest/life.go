@@ -91,6 +91,9 @@ func (h *Hub) Kill(tb testing.TB) {
 	if err := h.Admin(tb).Backup(ctx, &image); err != nil {
 		tb.Fatalf("hubtest: Kill: %v", err)
 	}
+	for _, l := range h.all() {
+		l.Cut()
+	}
 	_ = h.end() // whatever it was not satisfied with
 	if err := os.RemoveAll(h.cfg.DataDir); err != nil {
 		tb.Fatalf("hubtest: Kill: %v", err)
