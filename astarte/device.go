@@ -204,14 +204,14 @@ func (d *Device) tell(ctx context.Context, e *engine.Engine, emptyCache bool) {
 	d.announce.Lock()
 	defer d.announce.Unlock()
 	text, versions := d.introspection()
-	if err := e.Send(ctx, d.control("", []byte(text)), nil); err != nil {
+	if err := d.sendNow(ctx, e, d.control("", []byte(text))); err != nil {
 		return
 	}
 	d.mu.Lock()
 	d.announced = versions
 	d.mu.Unlock()
 	if emptyCache {
-		_ = e.Send(ctx, d.control("/control/emptyCache", []byte("1")), nil) // likewise
+		_ = d.sendNow(ctx, e, d.control("/control/emptyCache", []byte("1"))) // likewise
 	}
 }
 

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/fairlead-iot/fairlead/internal/engine"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
-// Flush waits until Astarte has everything that was accepted before, or ctx ends: values that are stored or volatile, and properties. Of values that are neither, it waits
-// until none is under way any more; those with reliability unreliable are then written, and no more is known of them. Programs that send something and end call it
-// before they end the context of Run.
+// Flush waits until Astarte has everything that was accepted before, or ctx ends: values that are stored or volatile, properties, and what adding and removing interfaces makes
+// the device tell. Of values that are neither stored nor volatile it waits until none is under way any more; one with reliability unreliable is then written, and no more is known of
+// it. Programs that send something and end call Flush before they end the context of Run.
 func (d *Device) Flush(ctx context.Context) error {
 	err := d.props.flush(ctx, func(s *StoredProperty) bool {
 		i, ok := d.Interface(s.Interface)
@@ -27,6 +30,16 @@ func (d *Device) Flush(ctx context.Context) error {
 		return fmt.Errorf("flush: %w", err)
 	}
 	return nil
+}
+
+// sendNow sends a message if there is a connection, and has Flush wait for it.
+func (d *Device) sendNow(ctx context.Context, e *engine.Engine, p mqtt.Publish) error {
+	land := d.flights.depart()
+	err := e.Send(ctx, p, func(error) { land() })
+	if err != nil {
+		land()
+	}
+	return err
 }
 
 // flights are messages that were sent and whose outcome is not known yet.

@@ -263,7 +263,8 @@ func (d *Device) sendProperty(ctx context.Context, e *engine.Engine) bool {
 	if !declared || i.Major() != c.Major {
 		return true
 	}
-	err := d.sendKnown(ctx, e, i, d.property(&c), func(err error) {
+	d.introduce(ctx, e, i)
+	err := e.Send(ctx, d.property(&c), func(err error) {
 		if err == nil {
 			d.props.known(c)
 		} // otherwise the session is lost, and everything is told anew
@@ -274,12 +275,11 @@ func (d *Device) sendProperty(ctx context.Context, e *engine.Engine) bool {
 	return err == nil
 }
 
-// sendKnown sends a message of an interface, and before it the introspection if Astarte does not know the interface yet.
-func (d *Device) sendKnown(ctx context.Context, e *engine.Engine, i *Interface, p mqtt.Publish, done func(error)) error {
+// introduce tells Astarte of an interface, if it does not know it yet and there is a connection.
+func (d *Device) introduce(ctx context.Context, e *engine.Engine, i *Interface) {
 	if e.Connected() && !d.known(i.Name(), i.Major()) {
 		d.tell(ctx, e, false)
 	}
-	return e.Send(ctx, p, done)
 }
 
 // connection is told of changes by the engine.

@@ -119,11 +119,8 @@ func (d *Device) dispatch(ctx context.Context, i *Interface, m *astartewire.Mapp
 		if e == nil {
 			return ErrDisconnected
 		}
-		land := d.flights.depart()
-		err := d.sendKnown(ctx, e, i, mqtt.Publish{Topic: []byte(d.base + "/" + i.Name() + path), Payload: payload, QoS: qos}, func(error) { land() })
-		if err != nil {
-			land()
-		}
+		d.introduce(ctx, e, i)
+		err := d.sendNow(ctx, e, mqtt.Publish{Topic: []byte(d.base + "/" + i.Name() + path), Payload: payload, QoS: qos})
 		if errors.Is(err, fairlead.ErrUnavailable) || errors.Is(err, fairlead.ErrClosed) {
 			return ErrDisconnected
 		}
@@ -177,8 +174,8 @@ func (d *Device) decodeEntry(entry *outbox.Entry) (mqtt.Publish, error) {
 	if !ok || i.Major() != h.major {
 		return mqtt.Publish{}, fmt.Errorf("%w: the device does not declare %s %d any more", fairlead.ErrInvalid, name, h.major)
 	}
-	if e := d.running(); e != nil && e.Connected() && !d.known(name, h.major) {
-		d.tell(context.Background(), e, false) // it ends with the connection
+	if e := d.running(); e != nil {
+		d.introduce(context.Background(), e, i) // it ends with the connection
 	}
 	return mqtt.Publish{Topic: []byte(d.base + "/" + h.topic), Payload: entry.Payload, QoS: h.qos}, nil
 }
@@ -300,7 +297,7 @@ func (d *Device) ClearProperties(ctx context.Context) error {
 	d.cleared = true // should the list not arrive
 	d.mu.Unlock()
 	if e != nil {
-		_ = e.Send(ctx, d.control("/control/producer/properties", astartewire.AppendPurgeList(nil, nil)), nil)
+		_ = d.sendNow(ctx, e, d.control("/control/producer/properties", astartewire.AppendPurgeList(nil, nil)))
 	}
 	return nil
 }

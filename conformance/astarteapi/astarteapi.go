@@ -217,6 +217,20 @@ func (r *Realm) Obtain(ctx context.Context, id, secret string) (*Credentials, er
 	}}, nil
 }
 
+// Unregister makes the realm forget a device's credentials secret.
+func (r *Realm) Unregister(ctx context.Context, id string) error {
+	return r.do(ctx, "DELETE", r.pairing+"/v1/"+r.Name+"/agent/devices/"+id, r.token, nil, nil, 204)
+}
+
+// PairingURL is the Pairing API's address, for devices.
+func (r *Realm) PairingURL() string { return r.pairing }
+
+// Token may do everything in the realm.
+func (r *Realm) Token() string { return r.token }
+
+// Roots has the authority of the platform's certificates.
+func (r *Realm) Roots() *x509.CertPool { return r.roots }
+
 // Install installs an interface. Status 409 means that it is there already.
 func (r *Realm) Install(ctx context.Context, definition json.RawMessage) error {
 	return r.do(ctx, "POST", r.realmManagement+"/v1/"+r.Name+"/interfaces?async_operation=false", r.token, definition, nil, 201)
@@ -254,6 +268,18 @@ func (r *Realm) Device(ctx context.Context, id string) (d Device, err error) {
 // path returns the URL of a path of a device's interface.
 func (r *Realm) path(id, iface, path string) string {
 	return r.device(id) + "/interfaces/" + iface + (&url.URL{Path: path}).EscapedPath()
+}
+
+// Read returns what AppEngine shows at a path of a device's interface, "" for the whole interface, and with a query.
+func (r *Realm) Read(ctx context.Context, id, iface, path string, query url.Values) (json.RawMessage, error) {
+	var raw json.RawMessage
+	err := r.do(ctx, "GET", r.path(id, iface, path)+"?"+query.Encode(), r.token, nil, &raw, 200)
+	return raw, err
+}
+
+// Write writes a value of any type to a path of a server-owned interface. A nil error is the platform's acknowledgement.
+func (r *Realm) Write(ctx context.Context, method, id, iface, path string, value any) error {
+	return r.do(ctx, method, r.path(id, iface, path), r.token, value, nil, 200)
 }
 
 // Property returns the value of a string property, nil if it is not set.

@@ -1,0 +1,5 @@
+package astartego
+
+const programVariable = "FAIRLEAD_DEVICE_PROGRAM"
+
+func program() int { return 2 }
