@@ -266,6 +266,9 @@ func (h *Hub) assemble(p *parts) {
 		Observe: p.observe,
 		Notify: func(tx *commit.Tx, e core.Event) error {
 			if all := dialects.Load(); all != nil {
+				if e.Kind == core.TenantDeleted {
+					return notifyAll(tx, *all, e)
+				}
 				if d := (*all)[e.Device.Dialect]; d != nil {
 					return d.Notify(tx, e)
 				}
@@ -285,7 +288,7 @@ func (h *Hub) assemble(p *parts) {
 		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})
-	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Serving: p.broker.Serving, Logger: h.cfg.Logger})
+	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Broker: p.broker, Gone: p.refusals.Forget, Logger: h.cfg.Logger})
 	// Each dialect is an element here, and nowhere else.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{
@@ -308,6 +311,16 @@ func (h *Hub) assemble(p *parts) {
 	}
 	dialects.Store(&byName)
 	p.broker.SetDialects(p.dialects)
+}
+
+// notifyAll tells all dialects of what concerns a tenant.
+func notifyAll(tx *commit.Tx, all map[string]dialect.Dialect, e core.Event) error {
+	for _, d := range all {
+		if err := d.Notify(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hasTenant reports whether there is such a tenant, false where that cannot be told soon.
@@ -354,6 +367,9 @@ func (h *Hub) warnOfDefaultTenant(ctx context.Context, p *parts) error {
 
 // develop makes the development tenant, and credentials of each dialect for it.
 func (p *parts) develop(ctx context.Context) (map[string]map[string]string, error) {
+	if err := p.endDeletion(ctx, devTenant); err != nil {
+		return nil, err
+	}
 	err := p.committer.Do(ctx, func(tx *commit.Tx) error {
 		err := tx.InsertTenant(core.Tenant{ID: devTenant, Created: tx.Now()})
 		if errors.Is(err, core.ErrConflict) {
@@ -388,6 +404,23 @@ func (p *parts) develop(ctx context.Context) (map[string]map[string]string, erro
 		all[d.Name()] = maps.Clone(env)
 	}
 	return all, nil
+}
+
+// endDeletion deletes the rest of a tenant whose deletion the last process did not end. Nobody is connected yet.
+func (p *parts) endDeletion(ctx context.Context, t core.TenantID) error {
+	deleting := false
+	err := p.store.View(ctx, func(rd store.Reader) error {
+		x, err := rd.Tenant(t)
+		if errors.Is(err, core.ErrNotFound) {
+			return nil
+		}
+		deleting = x.Deleting
+		return err
+	})
+	if err != nil || !deleting {
+		return err
+	}
+	return p.sweeper.Tenant(ctx, t)
 }
 
 // url returns the address of all HTTP APIs, without a slash at the end. The port is left out where it goes without

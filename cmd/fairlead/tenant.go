@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +19,8 @@ import (
 )
 
 func tenantCommand() *cobra.Command {
-	cmd := group("tenant", "Make and list tenants: separate worlds of devices")
-	cmd.AddCommand(tenantListCommand(), tenantShowCommand(), tenantAddCommand())
+	cmd := group("tenant", "Make, list and delete tenants: separate worlds of devices")
+	cmd.AddCommand(tenantListCommand(), tenantShowCommand(), tenantAddCommand(), tenantDeleteCommand())
 	return cmd
 }
 
@@ -31,9 +33,9 @@ func tenantListCommand() *cobra.Command {
 			return err
 		}
 		return s.show(list, func(t *table) {
-			t.row("ID", "CREATED")
+			t.row("ID", "CREATED", "DELETING")
 			for _, x := range list {
-				t.row(x.ID, when(x.Created))
+				t.row(x.ID, when(x.Created), yesNo(x.Deleting))
 			}
 		})
 	})
@@ -54,6 +56,9 @@ func tenantShowCommand() *cobra.Command {
 func printTenant(t *table, x admin.Tenant) {
 	t.row("Tenant", x.ID)
 	t.row("Created", when(x.Created))
+	if x.Deleting {
+		t.row("Deleting", "yes")
+	}
 	if n := x.Devices; n != nil {
 		t.row("Devices", fmt.Sprintf("%d, %d connected", n.Total, n.Connected))
 	}
@@ -71,6 +76,54 @@ of Astarte is made with Housekeeping.`,
 		}
 		return s.show(x, func(t *table) { printTenant(t, x) })
 	})
+}
+
+func tenantDeleteCommand() *cobra.Command {
+	var yes bool
+	cmd := adminCommand(&cobra.Command{
+		Use: "delete TENANT --yes", Short: "Delete a tenant with all that it has", Args: exactly("TENANT"),
+		Long: `Deletes a tenant: its devices and what they have stored, sessions, retained messages, tokens, authorities, refusals and events.
+Connections end at once, nobody gets in any more, and certificates of its devices are revoked. There is no way back.
+
+It waits until the tenant is gone and its name free, which takes minutes where there is very much. Interrupting that stops only the
+waiting. The tenant of ` + "`fairlead up`" + ` comes back, empty, when that starts the next time.`,
+		Example: "  fairlead tenant delete acme --yes",
+	}, func(s *session, args []string) error {
+		if !yes {
+			x, err := s.client.Tenant(s.ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return usageError{fmt.Errorf("with tenant %s all that it has would go (devices: %d): say --yes if that is meant", x.ID, x.Devices.Total)}
+		}
+		if _, err := s.client.DeleteTenant(s.ctx, args[0]); err != nil {
+			return err
+		}
+		if err := s.tenantGone(args[0]); err != nil {
+			return err
+		}
+		return s.show(map[string]string{"deleted": args[0]}, func(t *table) { t.row("tenant " + args[0] + " is deleted") })
+	})
+	cmd.Flags().BoolVar(&yes, "yes", false, "it is meant")
+	return cmd
+}
+
+// tenantGone waits until a tenant that is being deleted is not there any more.
+func (s *session) tenantGone(id string) error {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		_, err := s.client.Tenant(s.ctx, id)
+		var refused *admin.Error
+		if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("tenant %s is being deleted; it is not known whether it is gone: %w", id, err)
+		}
+		select {
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 func eventsCommand() *cobra.Command {

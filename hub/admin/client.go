@@ -26,6 +26,13 @@ func (c *Client) CreateTenant(ctx context.Context, t NewTenant) (made Tenant, er
 	return made, err
 }
 
+// DeleteTenant begins to delete a tenant with all that it has. Nobody gets in any more, and its tokens open nothing. It is
+// gone when [Client.Tenant] does not find it any more, and its name is free then.
+func (c *Client) DeleteTenant(ctx context.Context, id string) (now Tenant, err error) {
+	err = c.call(ctx, http.MethodDelete, "/v1/tenants/"+url.PathEscape(id), nil, &now)
+	return now, err
+}
+
 // A DeviceQuery selects devices; zero fields select all.
 type DeviceQuery struct {
 	Tenant, Dialect string

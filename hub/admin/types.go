@@ -41,6 +41,8 @@ func ParseDeviceKey(s string) (DeviceKey, error) {
 type Tenant struct {
 	ID      string `json:"id"`
 	Created Time   `json:"created,omitzero"`
+	// Whether it is being deleted: nobody gets in, and it is gone when all that it has is.
+	Deleting bool `json:"deleting,omitempty"`
 	// How many devices it has; absent in lists.
 	Devices *Devices `json:"devices,omitempty"`
 }

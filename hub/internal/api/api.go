@@ -50,7 +50,7 @@ type Config struct {
 	Hasher   *credential.Hasher
 	Refusals *refusal.Log // nil: there are none
 
-	// Deleted is called when a device has been deleted, and what it has stored is to be swept away. nil: nobody is told.
+	// Deleted is called when a device or a tenant has been deleted, and what it has stored is to be swept away. nil: nobody is told.
 	Deleted func()
 	// Stats gets the counters; nil: nobody reads them.
 	Stats *Stats
@@ -84,6 +84,8 @@ type Broker interface {
 	SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error)
 	// ForgetDevice forgets all sessions of a device, and ends their connections.
 	ForgetDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+	// CloseTenant ends the connections of a tenant that is to be deleted, and lets nobody in any more.
+	CloseTenant(tx *commit.Tx, t core.TenantID)
 	// ForgetSession forgets a session with everything in it and ends its connection. One that is not there is
 	// core.ErrNotFound.
 	ForgetSession(tx *commit.Tx, k core.SessionKey) error

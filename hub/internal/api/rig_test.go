@@ -105,6 +105,15 @@ func (g *rig) DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) e
 	return nil
 }
 
+// CloseTenant is the broker's side.
+func (g *rig) CloseTenant(tx *commit.Tx, id core.TenantID) {
+	tx.After(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.disconnected = append(g.disconnected, string(id)+": tenant deleted")
+	})
+}
+
 // Publish is the broker's side.
 func (g *rig) Publish(tx *commit.Tx, t core.TenantID, dialect string, m core.Message) (int, error) {
 	tx.After(func() {

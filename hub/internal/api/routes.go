@@ -76,6 +76,13 @@ func (s *Server) hubRoutes() []route {
 			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Tenant](), do: s.showTenant,
 		},
 		{
+			method: http.MethodDelete, path: "/v1/tenants/{tenant}", id: "deleteTenant", tag: "tenants", summary: "Delete a tenant",
+			doc: "Delete a tenant with all that it has: devices and what they have stored, sessions, retained messages, tokens, authorities, refusals, events. When " +
+				"this is answered its connections end, nobody gets in any more and its tokens open nothing; certificates of its devices are revoked. The rest goes by and by: until " +
+				"the tenant is not found any more, it is shown as deleting and its name is taken. What its devices have stored is gone for everybody then, and its space on disk is freed later.",
+			scope: core.ScopeAdmin, whole: true, status: http.StatusAccepted, answer: reflect.TypeFor[admin.Tenant](), do: s.deleteTenant,
+		},
+		{
 			method: http.MethodGet, path: "/v1/ca/root.pem", id: "rootCertificate", tag: "hub", summary: "Get the root certificate", media: "application/x-pem-file",
 			doc: "The root certificate that clients must trust, in PEM. It is no secret; fetched without a check of the hub's certificate it is no proof of anything.",
 			do:  func(*request) (any, error) { return s.cfg.CA.RootPEM(), nil },

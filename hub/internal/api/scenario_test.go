@@ -50,6 +50,29 @@ var hubScenarios = []scenario{
 	{name: "create tenant with a bad name", do: "POST /v1/tenants", token: ownerToken, body: `{"id":"A b"}`, code: 400, want: []string{"tenant id"}},
 	{name: "create tenant as writer", do: "POST /v1/tenants", token: writeAll, body: `{"id":"new"}`, code: 403, want: []string{"scope admin", "this one has write"}},
 	{name: "create tenant as one", do: "POST /v1/tenants", token: adminAcme, body: `{"id":"new"}`, code: 403, want: []string{"all tenants"}},
+	{name: "delete tenant", do: "DELETE /v1/tenants/acme", token: ownerToken, code: 202, want: []string{`"deleting": true`}, after: func(t *testing.T, g *rig) {
+		if got, want := g.left(), []string{"acme: tenant deleted"}; !slices.Equal(got, want) {
+			t.Errorf("disconnected %v, want %v", got, want)
+		}
+		for _, c := range []struct {
+			do, token, body string
+			code            int
+		}{
+			{"GET /v1/tenants/acme", readAcme, "", 401},
+			{"GET /v1/tenants/acme", readAll, "", 200},
+			{"DELETE /v1/tenants/acme", ownerToken, "", 202},
+			{"POST /v1/tenants", ownerToken, `{"id":"acme"}`, 409},
+			{"POST /v1/devices", ownerToken, `{"dialect":"mqtt","tenant":"acme","id":"new"}`, 404},
+			{"GET /v1/tenants/other", readAll, "", 200},
+		} {
+			if w := g.call(c.do, c.token, c.body); w.Code != c.code {
+				t.Errorf("%s: got %d, want %d: %s", c.do, w.Code, c.code, w.Body)
+			}
+		}
+	}},
+	{name: "delete no tenant", do: "DELETE /v1/tenants/none", token: ownerToken, code: 404},
+	{name: "delete tenant as writer", do: "DELETE /v1/tenants/acme", token: writeAll, code: 403},
+	{name: "delete tenant as its own", do: "DELETE /v1/tenants/acme", token: adminAcme, code: 403},
 	{name: "unknown field", do: "POST /v1/tenants", token: ownerToken, body: `{"id":"new","x":1}`, code: 400, want: []string{`unknown field \"x\"`, "there is: id"}},
 	{name: "field in other case", do: "POST /v1/tenants", token: ownerToken, body: `{"ID":"new"}`, code: 400, want: []string{`unknown field \"ID\"`}},
 	{name: "field twice", do: "POST /v1/tenants", token: ownerToken, body: `{"id":"a","id":"b"}`, code: 400, want: []string{"twice"}},

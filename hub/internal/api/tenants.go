@@ -58,7 +58,25 @@ func (s *Server) listTenants(r *request) (any, error) {
 }
 
 func tenantOf(t core.Tenant) admin.Tenant {
-	return admin.Tenant{ID: string(t.ID), Created: admin.NewTime(t.Created)}
+	return admin.Tenant{ID: string(t.ID), Created: admin.NewTime(t.Created), Deleting: t.Deleting}
+}
+
+// deleteTenant closes the tenant; the sweeper does the rest.
+func (s *Server) deleteTenant(r *request) (any, error) {
+	id := core.TenantID(r.PathValue("tenant"))
+	var t core.Tenant
+	err := s.cfg.Committer.Do(r.Context(), func(tx *commit.Tx) (err error) {
+		if t, err = registry.CloseTenant(tx, id); err == nil {
+			s.cfg.Broker.CloseTenant(tx, id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, explain(err, core.ErrNotFound, "there is no tenant %.64q", string(id))
+	}
+	s.cfg.Logger.Info("tenant is being deleted, for an operator", "tenant", string(id), "token", r.by())
+	s.cfg.Deleted()
+	return tenantOf(t), nil
 }
 
 func (s *Server) createTenant(r *request) (any, error) {

@@ -95,6 +95,7 @@ type Broker struct {
 	kept     map[core.TenantID]*usage // what tenants have retained
 	holdings map[core.DeviceNum]*holding
 	tenants  map[core.TenantID]int     // sessions
+	closed   map[core.TenantID]bool    // those that are being deleted
 	sweep    time.Time                 // when to look for retained messages that have expired
 	epoch    uint64                    // of the last match, see targets
 	wills    map[core.SessionKey]*will // of connections that are there, or whose delay is not over
@@ -161,6 +162,7 @@ func New(cfg Config) *Broker {
 		kept:     map[core.TenantID]*usage{},
 		holdings: map[core.DeviceNum]*holding{},
 		tenants:  map[core.TenantID]int{},
+		closed:   map[core.TenantID]bool{},
 		wills:    map[core.SessionKey]*will{},
 		alarm:    make(chan struct{}, 1),
 		current:  map[core.SessionKey]*conn{},

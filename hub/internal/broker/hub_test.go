@@ -104,6 +104,12 @@ func startHub(t testing.TB, dir string, cfg Config) *testHub {
 	comCtx, comStop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { h.com.Run(comCtx) })
+	h.do(func(tx *commit.Tx) error {
+		if err := tx.InsertTenant(core.Tenant{ID: "t"}); err != nil && !errors.Is(err, core.ErrConflict) {
+			return err
+		}
+		return nil
+	})
 	if err := h.broker.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

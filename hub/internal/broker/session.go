@@ -52,6 +52,9 @@ func (b *Broker) Load(ctx context.Context) error {
 		if err := b.loadSessions(tx); err != nil {
 			return err
 		}
+		if err := b.loadClosed(tx); err != nil {
+			return err
+		}
 		if err := b.loadWills(tx); err != nil {
 			return err
 		}
@@ -146,7 +149,11 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 		b.leave(s, f)
 	}
 	b.appoint(tx, &s.end, time.Time{})
-	if s.conn == nil {
+	if w := b.wills[s.Key]; w != nil && b.closed[s.Key.Tenant] {
+		if err := b.dropWill(tx, w); err != nil {
+			return err
+		}
+	} else if s.conn == nil {
 		if err := b.settleWill(tx, s.Key, false); err != nil { // the session's end is the latest time for it
 			return err
 		}
@@ -160,8 +167,10 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 		b.sessions[s.Key] = s
 		b.enlist(s)
 	})
-	if err := b.handOver(tx, s); err != nil {
-		return err
+	if !b.closed[s.Key.Tenant] {
+		if err := b.handOver(tx, s); err != nil {
+			return err
+		}
 	}
 	if s.stored() {
 		return tx.DeleteSession(s.Num)
@@ -189,6 +198,9 @@ func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*ses
 // bind gives a connection that has signed in its session, and answers CONNECT when that is on disk. An older connection
 // of the session has ended before, see evict.
 func (b *Broker) bind(tx *commit.Tx, c *conn) error {
+	if b.closed[c.grant.Session.Tenant] {
+		return errClosed
+	}
 	s := b.sessions[c.grant.Session]
 	if s != nil && (c.clean || !s.stored()) {
 		if err := b.forget(tx, s); err != nil {

@@ -181,6 +181,11 @@ func (b *Broker) tryWill(w *will) error {
 		}
 	}
 	batch.Do(func(tx *commit.Tx) error {
+		if there, err := hasTenant(tx, w.Session.Tenant); err != nil {
+			return err
+		} else if !there {
+			return b.dropWill(tx, w)
+		}
 		if err := b.forward(tx, w.Session, nil, []incoming{{Message: w.message(tx.Now())}}); err != nil {
 			return err
 		}

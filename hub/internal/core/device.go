@@ -30,8 +30,9 @@ func idByte(c byte) bool {
 
 // A Tenant is a separate world of devices.
 type Tenant struct {
-	ID      TenantID
-	Created time.Time
+	ID       TenantID
+	Created  time.Time
+	Deleting bool // it lets nobody in any more, and is gone when all that it has is deleted
 }
 
 // Validate reports, as [ErrInvalid], an id that no tenant may have. It is what all platforms' words for a tenant fit into;

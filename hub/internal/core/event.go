@@ -45,8 +45,9 @@ const (
 
 	// About no device; of a tenant, or without one of all.
 	TenantCreated EventKind = "tenant.created"
-	TokenCreated  EventKind = "token.created" // {"id":"...","name":"...","scope":"read"}
-	TokenRevoked  EventKind = "token.revoked" // {"id":"...","name":"...","scope":"read"}
+	TenantDeleted EventKind = "tenant.deleted" // with all that it had; every dialect is told
+	TokenCreated  EventKind = "token.created"  // {"id":"...","name":"...","scope":"read"}
+	TokenRevoked  EventKind = "token.revoked"  // {"id":"...","name":"...","scope":"read"}
 )
 
 // EventKinds are all kinds of events.
@@ -54,7 +55,7 @@ var EventKinds = []EventKind{
 	DeviceRegistered, DeviceUnregistered, DeviceDeleted, DeviceConnected, DeviceDisconnected, DeviceError,
 	DeviceModelChanged, CertificateIssued, CertificateRevocation, DocumentChanged, CredentialsInhibited,
 	CredentialsAllowed, CredentialsChanged, GrantsChanged, AuthorityRegistered, AuthorityRemoved, TenantCreated,
-	TokenCreated, TokenRevoked, AccessKeyCreated, AccessKeyDeleted,
+	TenantDeleted, TokenCreated, TokenRevoked, AccessKeyCreated, AccessKeyDeleted,
 }
 
 // An EntryChange is the data of [DocumentChanged].

@@ -27,8 +27,8 @@ type Dialect interface {
 	// may make, in a transaction of its own, a device that is let in and is not there yet, because a session needs its number.
 	SignIn(ctx context.Context, c core.Claim) (core.Grant, Link, error)
 
-	// Notify turns an event into messages for the dialect's devices. It is called for events of its devices only,
-	// inside the transaction that emitted the event.
+	// Notify turns an event into messages for the dialect's devices. It is called for events of its devices only, and for
+	// core.TenantDeleted, when a dialect forgets what it remembers of a tenant; inside the transaction that emitted the event.
 	Notify(tx *commit.Tx, e core.Event) error
 
 	// Serves reports whether an HTTP request is for this platform's API; dialects are asked in turn.

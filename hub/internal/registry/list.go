@@ -82,12 +82,48 @@ type TenantTx interface {
 	InsertTenant(t core.Tenant) error
 }
 
+// CloseTenantTx is what [CloseTenant] needs of a transaction; *commit.Tx satisfies it.
+type CloseTenantTx interface {
+	Tenant(id core.TenantID) (core.Tenant, error)
+	CloseTenant(id core.TenantID) error
+	Tokens() ([]core.Token, error)
+	DeleteToken(id string) error
+}
+
+// CloseTenant begins to delete a tenant: it gets no new devices, and its tokens open nothing any more. The rest is deleted
+// by and by, see package sweep; until then its name is taken. That its connections end is the caller's business.
+func CloseTenant(tx CloseTenantTx, id core.TenantID) (core.Tenant, error) {
+	t, err := tx.Tenant(id)
+	if err != nil || t.Deleting {
+		return t, err
+	}
+	if err := tx.CloseTenant(id); err != nil {
+		return t, fmt.Errorf("delete tenant %s: %w", id, err)
+	}
+	tokens, err := tx.Tokens()
+	if err != nil {
+		return t, fmt.Errorf("delete tenant %s: %w", id, err)
+	}
+	for _, x := range tokens {
+		if x.Tenant != id {
+			continue
+		}
+		if err := tx.DeleteToken(x.ID); err != nil {
+			return t, fmt.Errorf("delete tenant %s: %w", id, err)
+		}
+	}
+	t.Deleting = true
+	return t, nil
+}
+
 // CreateTenant makes a tenant without anything in it. One of that name is core.ErrConflict.
 func CreateTenant(tx TenantTx, id core.TenantID) (core.Tenant, error) {
 	if err := id.Validate(); err != nil {
 		return core.Tenant{}, fmt.Errorf("create tenant: %w", err)
 	}
-	if _, err := tx.Tenant(id); err == nil {
+	if t, err := tx.Tenant(id); t.Deleting {
+		return core.Tenant{}, fmt.Errorf("create tenant %s: %w: one of that name is being deleted", id, core.ErrConflict)
+	} else if err == nil {
 		return core.Tenant{}, fmt.Errorf("create tenant %s: %w: it exists", id, core.ErrConflict)
 	} else if !errors.Is(err, core.ErrNotFound) {
 		return core.Tenant{}, fmt.Errorf("create tenant %s: %w", id, err)

@@ -84,7 +84,14 @@ type TenantReader interface {
 
 // TenantWriter writes tenants and events.
 type TenantWriter interface {
-	InsertTenant(t core.Tenant) error
+	InsertTenant(t core.Tenant) error // core.ErrConflict also while one of that id is being deleted
+	// CloseTenant sets Deleting: the tenant gets no new devices, and is there until DeleteTenant.
+	CloseTenant(id core.TenantID) error
+	// SweepTenant deletes at most about limit rows of a tenant that is closed: devices, as DeleteDevice does, records, wills,
+	// tokens and events. It returns how many; 0 is the end. Sessions and retained messages are the broker's to delete.
+	SweepTenant(id core.TenantID, limit int) (changed int, err error)
+	// DeleteTenant deletes a tenant that has nothing any more, else core.ErrConflict.
+	DeleteTenant(id core.TenantID) error
 	AppendEvent(e *core.Event) error            // sets e.Seq
 	DropEvents(before int64) (n int, err error) // with Seq below before
 }
@@ -215,7 +222,12 @@ type QueueSize struct {
 // SessionWriter writes the MQTT sessions that outlive connections.
 type SessionWriter interface {
 	InsertSession(s *core.Session) error // sets s.Num
-	DeleteSession(num int64) error       // and all that belongs to it
+	// DeleteSession deletes a session with all that belongs to it. Its key is free at once; what it has queued beyond some
+	// messages is found no more, and is deleted by SweepSessions.
+	DeleteSession(num int64) error
+	// SweepSessions deletes at most limit messages of sessions that are deleted. It returns how many rows it has changed; 0 is
+	// the end.
+	SweepSessions(limit int) (changed int, err error)
 	// SetSessionExpiry sets Expiry and Expires of a session.
 	SetSessionExpiry(num int64, expiry time.Duration, at time.Time) error
 	PutSubscription(s core.Subscription) error
@@ -266,6 +278,8 @@ type RetainedWriter interface {
 	// DropExpired deletes at most limit messages that have expired, those first that did so first, and returns the size
 	// of each.
 	DropExpired(now time.Time, limit int) (dropped []RetainedSize, err error)
+	// DropTenantRetained deletes at most limit messages of a tenant, and returns the size of each.
+	DropTenantRetained(t core.TenantID, limit int) (dropped []RetainedSize, err error)
 }
 
 // UsageReader reads what decides about how long data is kept.

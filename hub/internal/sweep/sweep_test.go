@@ -83,8 +83,8 @@ func (r *rig) left(n core.DeviceNum) (entries, devices int) {
 }
 
 // run runs a sweeper until the test ends, or until the returned function is called.
-func (r *rig) run(serving func(core.DeviceNum) bool) (s *Sweeper, stop func()) {
-	s = New(Config{Store: r.store, Committer: r.com, Serving: serving})
+func (r *rig) run(b Broker) (s *Sweeper, stop func()) {
+	s = New(Config{Store: r.store, Committer: r.com, Broker: b})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
@@ -103,14 +103,26 @@ func (r *rig) eventually(what string, ok func() bool) {
 	}
 }
 
-func nobody(core.DeviceNum) bool { return false }
+// fake is a broker on which one device, and a tenant, may be connected.
+type fake struct {
+	device  core.DeviceNum
+	tenant  core.TenantID
+	serving atomic.Bool
+	gone    atomic.Int64
+}
+
+func (f *fake) Serving(n core.DeviceNum) bool { return n == f.device && f.serving.Load() }
+
+func (f *fake) ServingTenant(t core.TenantID) bool                       { return t == f.tenant && f.serving.Load() }
+func (f *fake) ForgetTenant(*commit.Tx, core.TenantID, int) (int, error) { return 0, nil }
+func (f *fake) TenantDeleted(tx *commit.Tx, _ core.TenantID)             { tx.After(func() { f.gone.Add(1) }) }
 
 // TestGoesOnAfterARestart: a sweep that was cut off in the middle is completed by the next process.
 func TestGoesOnAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)
 	n := r.device("d", 10*sliceRows)
-	_, stop := r.run(nobody)
+	_, stop := r.run(&fake{})
 	r.eventually("a first slice", func() bool { e, _ := r.left(n); return e < 10*sliceRows })
 	stop()
 	if e, d := r.left(n); d == 0 {
@@ -118,7 +130,7 @@ func TestGoesOnAfterARestart(t *testing.T) {
 	}
 	r.stop()
 	r = start(t, dir)
-	r.run(nobody)
+	r.run(&fake{})
 	r.eventually("the end", func() bool { e, d := r.left(n); return e == 0 && d == 0 })
 }
 
@@ -127,15 +139,15 @@ func TestWaitsForTheConnection(t *testing.T) {
 	r := start(t, t.TempDir())
 	n := r.device("d", 3)
 	other := r.device("e", 3)
-	var serving atomic.Bool
-	serving.Store(true)
-	s, _ := r.run(func(x core.DeviceNum) bool { return x == n && serving.Load() })
+	b := &fake{device: n}
+	b.serving.Store(true)
+	s, _ := r.run(b)
 	s.Wake()
 	r.eventually("the other one's end", func() bool { e, _ := r.left(other); return e == 0 })
 	if e, _ := r.left(n); e != 3 {
 		t.Errorf("%d entries left while the device is connected, want 3", e)
 	}
-	serving.Store(false)
+	b.serving.Store(false)
 	r.eventually("the end", func() bool { e, d := r.left(n); return e == 0 && d == 0 })
 }
 
@@ -144,7 +156,7 @@ func TestOthersGoOn(t *testing.T) {
 	const slices = 12
 	r := start(t, t.TempDir())
 	n := r.device("d", slices*sliceRows)
-	r.run(nobody)
+	r.run(&fake{})
 	between, worst := 0, time.Duration(0)
 	for begun := time.Now(); ; between++ {
 		if len(r.due()) == 0 {
@@ -177,4 +189,88 @@ func (r *rig) due() (list []core.DeviceNum) {
 		r.Fatal(err)
 	}
 	return list
+}
+
+// fleet makes a tenant with devices, and closes it.
+func (r *rig) fleet(id core.TenantID, devices int) {
+	r.Helper()
+	r.do(func(tx *commit.Tx) error {
+		if err := tx.InsertTenant(core.Tenant{ID: id}); err != nil {
+			return err
+		}
+		for i := range devices {
+			d := core.Device{DeviceKey: core.DeviceKey{Tenant: id, Dialect: "a", ID: core.DeviceID(fmt.Sprint(i))}}
+			if err := tx.InsertDevice(&d); err != nil {
+				return err
+			}
+			if err := tx.PutEntry(core.DocumentKey{Device: d.Num, Name: "d"}, core.Entry{Path: "/", Value: core.AppendNull(nil)}); err != nil {
+				return err
+			}
+		}
+		return tx.CloseTenant(id)
+	})
+}
+
+// rest returns how many devices a tenant has, and whether it is there.
+func (r *rig) rest(id core.TenantID) (devices int, there bool) {
+	r.Helper()
+	err := r.store.View(r.Context(), func(rd store.Reader) error {
+		_, err := rd.Tenant(id)
+		if there = err == nil; err != nil && !errors.Is(err, core.ErrNotFound) {
+			return err
+		}
+		devices, _, err = rd.CountDevices(id, "")
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return devices, there
+}
+
+// TestTenantOverARestart: what a process has begun to delete of a tenant, the next one completes, devices and their data.
+func TestTenantOverARestart(t *testing.T) {
+	const devices = 3 * sliceRows
+	dir := t.TempDir()
+	r := start(t, dir)
+	r.fleet("gone", devices)
+	n := r.device("d", 1) // of another tenant
+	_, stop := r.run(&fake{})
+	r.eventually("a first slice", func() bool { d, _ := r.rest("gone"); return d < devices })
+	stop()
+	if _, there := r.rest("gone"); !there {
+		t.Skip("swept before it could be stopped")
+	}
+	r.stop()
+	r = start(t, dir)
+	b := &fake{}
+	r.run(b)
+	r.eventually("the end", func() bool { d, there := r.rest("gone"); return d == 0 && !there })
+	r.eventually("the end of what the devices had", func() bool { _, left := r.left(n); return left == 0 })
+	if got := b.gone.Load(); got != 1 {
+		t.Errorf("the broker was told %d times, want once", got)
+	}
+	r.do(func(tx *commit.Tx) error {
+		last, err := tx.TenantEvents("gone", 0, 10)
+		if len(last) != 1 || last[0].Kind != core.TenantDeleted {
+			t.Errorf("events: got %v, want that it is deleted", last)
+		}
+		return errors.Join(err, tx.InsertTenant(core.Tenant{ID: "gone"}))
+	})
+}
+
+// TestTenantWaitsForItsConnections: what they do last is swept too.
+func TestTenantWaitsForItsConnections(t *testing.T) {
+	r := start(t, t.TempDir())
+	r.fleet("busy", 3)
+	r.fleet("idle", 3)
+	b := &fake{tenant: "busy"}
+	b.serving.Store(true)
+	r.run(b)
+	r.eventually("the idle one's end", func() bool { _, there := r.rest("idle"); return !there })
+	if d, there := r.rest("busy"); d != 3 || !there {
+		t.Errorf("%d devices left, %v, while one is connected", d, there)
+	}
+	b.serving.Store(false)
+	r.eventually("the end", func() bool { _, there := r.rest("busy"); return !there })
 }

@@ -157,6 +157,13 @@ func (d *Dialect) setRealm(tx *commit.Tx, r *realm) {
 	tx.Undo(func() { d.swapRealm(r.Name, old) })
 }
 
+// forgetRealm takes a realm that is deleted out of memory, until the transaction is undone.
+func (d *Dialect) forgetRealm(tx *commit.Tx, name core.TenantID) {
+	if old := d.swapRealm(name, nil); old != nil {
+		tx.Undo(func() { d.swapRealm(name, old) })
+	}
+}
+
 // swapRealm sets the current version of a realm, nil for none, and returns the one before.
 func (d *Dialect) swapRealm(name core.TenantID, r *realm) (old *realm) {
 	d.realms.mu.Lock()
@@ -245,7 +252,9 @@ func (d *Dialect) createRealm(tx *commit.Tx, cfg realmConfig) error {
 	} else if !errors.Is(err, core.ErrNotFound) {
 		return err
 	}
-	if _, err := tx.Tenant(cfg.Name); errors.Is(err, core.ErrNotFound) {
+	if t, err := tx.Tenant(cfg.Name); t.Deleting {
+		return fmt.Errorf("create realm %q: it is being deleted: %w", cfg.Name, errRealmAlreadyExists)
+	} else if errors.Is(err, core.ErrNotFound) {
 		err = tx.InsertTenant(core.Tenant{ID: cfg.Name, Created: tx.Now()})
 		if err != nil {
 			return err

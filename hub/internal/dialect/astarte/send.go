@@ -143,6 +143,9 @@ var reportedSide = []byte(`"side":"reported"`)
 // the rules of the interface is refused as core.ErrInvalid, and so undone: one that was made around AppEngine.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 	switch e.Kind {
+	case core.TenantDeleted:
+		d.forgetRealm(tx, e.Device.Tenant)
+		return nil
 	case core.DeviceDeleted:
 		return tx.DeleteRecord(e.Device.Tenant, dialectName, keyDevices+string(e.Device.ID))
 	case core.DocumentChanged:

@@ -114,7 +114,7 @@ func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 			return nil
 		}
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials changed")
-	case core.AuthorityRegistered, core.AuthorityRemoved:
+	case core.AuthorityRegistered, core.AuthorityRemoved, core.TenantDeleted:
 		d.authorities.changing(tx)
 	case core.GrantsChanged:
 		h, err := credential.Find(tx, e.Device)

@@ -119,6 +119,11 @@ func (r *reader) Counts(n core.DeviceNum) ([]core.Count, error) {
 }
 
 func (t *tx) InsertDevice(d *core.Device) error {
+	if x, err := t.Tenant(d.Tenant); err != nil {
+		return err
+	} else if x.Deleting {
+		return fmt.Errorf("%w: tenant %q is being deleted", core.ErrNotFound, d.Tenant)
+	}
 	err := t.c.exec("INSERT INTO devices (tenant, dialect, id, created, connected, last_connected, last_disconnected, last_addr) "+
 		"VALUES (?, ?, ?, ?, ?, ?, ?, ?)", d.Tenant, d.Dialect, d.ID, micro(d.Created), d.Connected,
 		micro(d.LastConnected), micro(d.LastDisconnected), d.LastAddr)

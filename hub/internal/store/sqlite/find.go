@@ -44,7 +44,7 @@ func (r *reader) FindDevices(q core.DeviceQuery) ([]core.Device, error) {
 func (r *reader) FindSessions(q core.SessionQuery) ([]core.Session, error) {
 	const rest = " AND (?4 = '' OR dialect = ?4) AND (?5 = 0 OR device = ?5) AND client >= ?6 AND client < ?7 " +
 		"AND (?9 = '' OR client = ?9) ORDER BY tenant, dialect, client LIMIT ?8"
-	const from = "SELECT " + sessionColumns + " FROM sessions INDEXED BY sqlite_autoindex_sessions_1 WHERE "
+	const from = "SELECT " + sessionColumns + " FROM sessions INDEXED BY sqlite_autoindex_sessions_1 WHERE tenant <> '' AND "
 	after := q.After
 	query := from + "(tenant, dialect, client) > (?1, ?2, ?3)" + rest
 	if q.Tenant != "" {

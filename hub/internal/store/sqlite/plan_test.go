@@ -14,10 +14,10 @@ import (
 
 // scans are the queries that read a whole table: at the start, or tables that are small.
 var scans = []string{
-	"SELECT id, created FROM tenants ORDER BY id",
+	"SELECT id, created, deleting FROM tenants ORDER BY id",
 	"SELECT seq FROM sqlite_sequence",
 	"SELECT id, hash, name, scope, tenant, created, expires FROM tokens ORDER BY id",
-	"SELECT num, tenant, dialect, client, device, created, expires, expiry FROM sessions ORDER BY num",
+	"SELECT num, tenant, dialect, client, device, created, expires, expiry FROM sessions WHERE tenant <> '' ORDER BY num",
 	"SELECT session, filter, qos, identifier, no_local, as_published, retain_handling, retained_from FROM subscriptions ORDER BY session, filter",
 	"SELECT session, count(*)",
 	"SELECT num, tenant, dialect, client, device, delay, due, lasts, qos, retain, topic, properties, payload FROM wills ORDER BY num",

@@ -52,10 +52,17 @@ func (t *tx) DeleteRetained(id core.TenantID, dialect, topic string) error {
 	return t.c.exec("DELETE FROM retained WHERE tenant = ? AND dialect = ? AND topic = ?", id, dialect, topic)
 }
 
-func (t *tx) DropExpired(now time.Time, limit int) (dropped []store.RetainedSize, err error) {
+func (t *tx) DropExpired(now time.Time, limit int) ([]store.RetainedSize, error) {
+	return t.dropRetained("expires <= ? ORDER BY expires", micro(now), limit)
+}
+
+func (t *tx) DropTenantRetained(id core.TenantID, limit int) ([]store.RetainedSize, error) {
+	return t.dropRetained("tenant = ? ORDER BY tenant, dialect, topic", id, limit)
+}
+
+func (t *tx) dropRetained(which string, arg any, limit int) (dropped []store.RetainedSize, err error) {
 	var topics []string
-	for r, err := range t.c.rows("SELECT tenant, dialect, topic, "+queueBytes+" "+
-		"FROM retained WHERE expires <= ? ORDER BY expires LIMIT ?", micro(now), limit) {
+	for r, err := range t.c.rows("SELECT tenant, dialect, topic, "+queueBytes+" FROM retained WHERE "+which+" LIMIT ?", arg, limit) {
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"encoding/binary"
 	"iter"
+	"strconv"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -25,7 +26,7 @@ func each[T any](rows iter.Seq2[row, error], scan func(row) T) iter.Seq2[T, erro
 }
 
 func (r *reader) Sessions() iter.Seq2[core.Session, error] {
-	return each(r.c.rows("SELECT "+sessionColumns+" FROM sessions ORDER BY num"), session)
+	return each(r.c.rows("SELECT "+sessionColumns+" FROM sessions WHERE tenant <> '' ORDER BY num"), session)
 }
 
 const sessionColumns = "num, tenant, dialect, client, device, created, expires, expiry"
@@ -114,9 +115,42 @@ func (t *tx) InsertSession(s *core.Session) error {
 	return nil
 }
 
-// DeleteSession relies on ON DELETE CASCADE for all that belongs to the session.
+// sweptQueue is how many queued messages DeleteSession deletes itself.
+const sweptQueue = 500
+
+// DeleteSession relies on ON DELETE CASCADE for all that belongs to the session. One with a long queue only loses its
+// name and what would bring it back; no tenant has the name "".
 func (t *tx) DeleteSession(num int64) error {
-	return t.c.exec("DELETE FROM sessions WHERE num = ?", num)
+	long, err := t.c.one(func(row) {}, "SELECT 1 FROM queue WHERE session = ? ORDER BY seq LIMIT 1 OFFSET ?", num, sweptQueue)
+	if err != nil {
+		return err
+	}
+	if !long {
+		return t.c.exec("DELETE FROM sessions WHERE num = ?", num)
+	}
+	return t.c.exec("UPDATE sessions SET tenant = '', dialect = '', client = ?2, device = 0 WHERE num = ?1", num, strconv.FormatInt(num, 10))
+}
+
+func (t *tx) SweepSessions(limit int) (done int, err error) {
+	for done < limit {
+		num := int64(0)
+		found, err := t.c.one(func(r row) { num = r.ColumnInt64(0) }, "SELECT num FROM sessions WHERE tenant = '' AND dialect = '' LIMIT 1")
+		if err != nil || !found {
+			return done, err
+		}
+		if err := t.c.exec("DELETE FROM queue WHERE session = ?1 AND seq IN (SELECT seq FROM queue WHERE session = ?1 ORDER BY seq LIMIT ?2)", num, limit-done); err != nil {
+			return done, err
+		}
+		n := t.c.sq.Changes()
+		if n < limit-done {
+			if err := t.c.exec("DELETE FROM sessions WHERE num = ?", num); err != nil {
+				return done, err
+			}
+			n++
+		}
+		done += n
+	}
+	return done, nil
 }
 
 func (t *tx) SetSessionExpiry(num int64, expiry time.Duration, at time.Time) error {

@@ -137,3 +137,25 @@ func testRetainedExpiry(t *testing.T, open driver) {
 		return nil
 	})
 }
+
+func testDropTenantRetained(t *testing.T, open driver) {
+	s := fixture(t, open)
+	update(t, s, func(tx store.Tx) error {
+		return errors.Join(tx.PutRetained("t", "a", kept("x")), tx.PutRetained("t", "b", kept("yy")), tx.PutRetained("t", "b", kept("z")),
+			tx.PutRetained("u", "b", kept("z")))
+	})
+	for _, want := range []int{2, 1, 0} {
+		update(t, s, func(tx store.Tx) error {
+			got, err := tx.DropTenantRetained("t", 2)
+			diff(t, "dropped", len(got), want)
+			if want == 2 {
+				diff(t, "first", got[0], store.RetainedSize{Tenant: "t", Dialect: "a", Count: 1, Bytes: len("x") + len(kept("x").Payload) + len(kept("x").Properties)})
+			}
+			return err
+		})
+	}
+	view(t, s, func(r store.Reader) error {
+		diff(t, "the other one's", len(all(t, r.RetainedSizes())), 1)
+		return nil
+	})
+}

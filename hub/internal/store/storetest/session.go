@@ -357,3 +357,42 @@ func testDeleteSession(t *testing.T, open driver) {
 		return errors.Join(err, err2)
 	})
 }
+
+// testDeleteLongSession: a session is gone at once, however much it has queued, and its queue by and by.
+func testDeleteLongSession(t *testing.T, open driver) {
+	const long = 2_000
+	s := fixture(t, open)
+	a, b := insertSession(t, s, "a"), insertSession(t, s, "b")
+	update(t, s, func(tx store.Tx) error {
+		for i := range int64(long) {
+			if err := tx.Enqueue(core.Queued{Session: a.Num, Seq: i + 1, Message: core.Message{Topic: "x"}}); err != nil {
+				return err
+			}
+		}
+		return errors.Join(tx.Enqueue(core.Queued{Session: b.Num, Seq: 1, Message: core.Message{Topic: "x"}}), tx.DeleteSession(a.Num))
+	})
+	again := insertSession(t, s, "a")
+	view(t, s, func(r store.Reader) error {
+		diff(t, "sessions", all(t, r.Sessions()), []core.Session{b, again})
+		found, err := r.FindSessions(core.SessionQuery{Limit: 10})
+		diff(t, "found", found, []core.Session{again, b})
+		return err
+	})
+	sum := 0
+	for n := -1; n != 0; sum += n {
+		update(t, s, func(tx store.Tx) (err error) {
+			n, err = tx.SweepSessions(300)
+			return err
+		})
+		if n > 300 {
+			t.Fatalf("a slice of %d rows", n)
+		}
+	}
+	if sum < long {
+		t.Errorf("swept %d rows of %d", sum, long)
+	}
+	view(t, s, func(r store.Reader) error {
+		diff(t, "queues", all(t, r.QueueSizes()), []store.QueueSize{{Session: b.Num, Count: 1, Bytes: 1, LastSeq: 1}})
+		return nil
+	})
+}
