@@ -187,7 +187,7 @@ func TestSend(t *testing.T) {
 	ctx := t.Context()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 	must(t, d.Send(ctx, "org.example.Sensors", "/room1/temperature", 21.5, &astarte.SendOptions{Time: at}))
-	must(t, d.Send(ctx, "org.example.Sensors", "/room1/count", 1<<40, nil))
+	must(t, d.Send(ctx, "org.example.Sensors", "/room1/count", int64(1<<40), nil))
 	must(t, d.SendObject(ctx, "org.example.Station", "/room1", astarte.Object{"wind": 3.5, "name": "north"}, nil))
 	must(t, d.Send(ctx, "org.example.Stored", "/stored", 7, nil))
 	must(t, d.Send(ctx, "org.example.Stored", "/volatile", 8, nil))

@@ -59,6 +59,7 @@ count go-test
 # Modules of their own: other people's clients, load, crashes. Short forms; `make crash` and `make bench` are the long ones.
 export FAIRLEAD_BIN=$PWD/bin/fairlead
 need mosquitto mosquitto || not_run "the engine against mosquitto" "there is no mosquitto"
+need qemu-arm-static qemu-user-static || not_run "devices on ARM and MIPS" "there is no qemu"
 for module in conformance/go.mod conformance/*/go.mod bench/go.mod; do
 	[[ -f $module ]] || continue
 	dir=$(dirname "$module") name=$(dirname "$module" | tr / -)

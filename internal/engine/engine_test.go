@@ -80,7 +80,7 @@ func TestStart(t *testing.T) {
 			}
 			return errors.Join(s.Send(ctx, publish("introspection", 1)), s.Send(ctx, publish("emptyCache", 1)))
 		}},
-			connect(), connack(false), Expect(publish("introspection", 1)), Hangup(),
+			connect(), connack(false), Expect(publish("introspection", 1)), settle(), Hangup(),
 			connect(), connack(true),
 			Expect(mqtt.Publish{Topic: []byte("introspection"), Dup: true}), puback(),
 			Expect(mqtt.Publish{Topic: []byte("emptyCache"), Dup: true}), puback(),
@@ -103,7 +103,7 @@ func TestSubscribeWhenNeeded(t *testing.T) {
 		var r *rig
 		r = newRig(t, engine.Config{},
 			connect(), connack(false), Expect(mqtt.Subscribe{Subscriptions: []mqtt.Subscription{{Filter: "a/#", QoS: 1}}}), Send(mqtt.SubAck{}),
-			Send(publish("a/1", 1)), Expect(mqtt.Ack{Type: mqtt.TypePubAck}), Hangup(),
+			Send(publish("a/1", 1)), Expect(mqtt.Ack{Type: mqtt.TypePubAck}), settle(), Hangup(),
 			connect(), connack(true), Send(publish("a/2", 1)), Expect(mqtt.Ack{Type: mqtt.TypePubAck}), settle(),
 			Do("subscribe", func() {
 				go func() {
@@ -117,7 +117,7 @@ func TestSubscribeWhenNeeded(t *testing.T) {
 			}),
 			Expect(mqtt.Subscribe{Subscriptions: []mqtt.Subscription{{Filter: "b", QoS: 1}}}), Send(mqtt.SubAck{Codes: []byte{0}}),
 			Expect(mqtt.Subscribe{Subscriptions: []mqtt.Subscription{{Filter: "c", QoS: 1}}}), Send(mqtt.SubAck{Codes: []byte{0x80}}),
-			Expect(mqtt.Unsubscribe{Filters: []string{"b"}}), Send(mqtt.Ack{Type: mqtt.TypeUnsubAck}), Hangup(),
+			Expect(mqtt.Unsubscribe{Filters: []string{"b"}}), Send(mqtt.Ack{Type: mqtt.TypeUnsubAck}), settle(), Hangup(),
 			connect(), connack(false), Expect(mqtt.Subscribe{Subscriptions: []mqtt.Subscription{{Filter: "a/#", QoS: 1}}}), Send(mqtt.SubAck{}),
 			settle(),
 		)

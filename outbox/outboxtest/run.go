@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -260,10 +261,9 @@ func testModel(t *testing.T, s outbox.Store) {
 		}
 	}
 	var want []outbox.Record
-	for _, r := range model {
-		want = append(want, r)
+	for _, k := range slices.Sorted(maps.Keys(model)) {
+		want = append(want, model[k])
 	}
-	slices.SortFunc(want, func(a, b outbox.Record) int { return int(int64(a.Key) - int64(b.Key)) })
 	same(t, "records", want, scan(t, s, 0, end))
 }
 
