@@ -26,7 +26,10 @@ const (
 const firstTopic = "\x01"
 
 // wantsRetained reports whether retained messages are due. [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] of version 5
-func wantsRetained(s core.Subscription, had bool) bool {
+func (c *conn) wantsRetained(s core.Subscription, had bool) bool {
+	if c.grant.Profile.RetainedExact && strings.ContainsAny(s.Filter, "+#") {
+		return false
+	}
 	return !topic.IsShared(s.Filter) && (s.RetainHandling == 0 || s.RetainHandling == 1 && !had)
 }
 
@@ -212,7 +215,7 @@ func (b *Broker) scanRetained(tx *commit.Tx, s *session, a *audience, sub core.S
 
 // sendOne queues one retained message. It has the retain flag whatever the options say. ([MQTT-3.3.1-8] of version 3.1.1.)
 func (b *Broker) sendOne(tx *commit.Tx, s *session, sub core.Subscription, m *core.Retained, left *slice, out *deliveries) error {
-	if m.Expired(tx.Now()) || sub.NoLocal && m.ClientID == s.Key.ClientID {
+	if m.Expired(tx.Now()) || !s.mayReceive(m.Topic) || sub.NoLocal && m.ClientID == s.Key.ClientID {
 		return nil
 	}
 	if min(m.QoS, sub.QoS) > 0 && !s.room(m.Size()) {

@@ -43,6 +43,7 @@ type conn struct {
 	ends      time.Time // of the grant; zero: never
 
 	topics      map[string]*topicEntry
+	ruled       uint64              // version of the grant's rules that topics was filled by
 	filters     map[string]struct{} // own subscriptions
 	filterBytes int
 	inbound     map[uint16]bool // incoming QoS 2 messages that the client has not released; true: begun on this connection
@@ -80,8 +81,9 @@ const maxTopicBytes = 512
 
 type topicEntry struct {
 	dialect.Topic
-	allowed bool
-	told    bool // that it is not allowed
+	refusal error  // why the client may not publish to it; nil: it may
+	retain  *error // the same with the retain flag, once it was asked for
+	told    bool   // that it is not allowed
 	forward bool
 	effort  effort // of passing a message on
 }

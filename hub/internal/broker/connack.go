@@ -24,6 +24,9 @@ func (c *conn) refuse(err error) {
 	}
 	var r *core.AnswerError
 	if errors.As(err, &r) {
+		if r.Silent {
+			return
+		}
 		ack.Reason, ack.ServerReference = r.Text, r.Server
 		if code := mqtt.ReasonCode(r.Code); code != 0 {
 			ack.Code = connackCode(c.version, code)

@@ -2,9 +2,11 @@ package broker
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
@@ -21,10 +23,11 @@ type target struct {
 // audience is who can hear a message: the subscriptions of one tenant and dialect.
 type audience struct {
 	scope
-	tree   topic.Tree[*session, subscription]
-	shares topic.Shares[*session, subscription]
-	kept   usage // retained messages
-	effort effort
+	matching core.Matching
+	tree     topic.Tree[*session, subscription]
+	shares   topic.Shares[*session, subscription]
+	kept     usage // retained messages
+	effort   effort
 }
 
 // audience returns the subscriptions that those of a session are among.
@@ -32,10 +35,38 @@ func (b *Broker) audience(k core.SessionKey) *audience {
 	sc := scope{k.Tenant, k.Dialect}
 	a := b.scopes[sc]
 	if a == nil {
-		a = &audience{scope: sc}
+		a = &audience{scope: sc, matching: b.matching(k.Dialect)}
 		b.scopes[sc] = a
 	}
 	return a
+}
+
+// matching says how the filters of a dialect match.
+func (b *Broker) matching(name string) core.Matching {
+	for _, d := range *b.dialects.Load() {
+		if m, ok := d.(dialect.Matcher); ok && d.Name() == name {
+			return m.Matching()
+		}
+	}
+	return core.Matching{}
+}
+
+// levels returns how many levels a topic must have to match a filter, where that is not for the filter to say; else 0.
+func (a *audience) levels(filter string) int {
+	if !a.matching.BelowOnly || !strings.HasSuffix(filter, "/#") {
+		return 0
+	}
+	return strings.Count(filter, "/") + 1
+}
+
+// tooShort reports whether a topic that matches the filter has not as many levels as it must have.
+func (sub *subscription) tooShort(name string) bool {
+	return sub.levels > 0 && strings.Count(name, "/")+1 < sub.levels
+}
+
+// mayReceive reports whether the client of a session may have a message now. That of one that is away is asked when it is back.
+func (s *session) mayReceive(name string) bool {
+	return s.conn == nil || s.conn.grant.Rules == nil || s.conn.grant.Rules.Receive(name)
 }
 
 // targets finds who shall get a message: each session with matching subscriptions once, however many of them there are
@@ -45,7 +76,10 @@ func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
 	b.epoch++
 	b.matched = b.matched[:0]
 	steps := a.tree.Match(m.Topic, func(s *session, sub subscription) {
-		if sub.noLocal && s == from { // [MQTT-3.8.3-3]
+		if sub.noLocal && s == from || sub.tooShort(m.Topic) { // [MQTT-3.8.3-3]
+			return
+		}
+		if !s.mayReceive(m.Topic) {
 			return
 		}
 		if s.epoch != b.epoch {
@@ -114,7 +148,7 @@ func (b *Broker) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bo
 		return false, nil
 	}
 	to, ok := s.ordinary(m.Topic)
-	if !ok {
+	if !ok || !s.mayReceive(m.Topic) {
 		return false, nil
 	}
 	var out deliveries

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
@@ -22,17 +23,17 @@ func (e *ending) Error() string { return e.text }
 
 // Ways for a connection to end.
 var (
-	errGoodbye = errors.New("client disconnected")
-	errGone    = errors.New("connection lost")
-	errSilent  = &ending{mqtt.ReasonKeepAliveTimeout, "keep-alive timeout"}
+	errGoodbye = errors.New(dialect.EndGoodbye)
+	errGone    = errors.New(dialect.EndLost)
+	errSilent  = &ending{mqtt.ReasonKeepAliveTimeout, dialect.EndSilent}
 	// errNoRoom: what cannot be said in the client's maximum packet size must not be said in a larger packet. [MQTT-3.1.2-24]
 	errNoRoom = &ending{mqtt.ReasonPacketTooLarge, "the answer is larger than the client's maximum packet size"}
 	// errUnwelcome: no DISCONNECT may come without a CONNACK that accepts [MQTT-3.14.0-1].
 	errUnwelcome = errors.New("CONNACK is larger than the client's maximum packet size")
-	errLifetime  = &ending{mqtt.ReasonMaximumConnectTime, "the grant's lifetime is over"}
+	errLifetime  = &ending{mqtt.ReasonMaximumConnectTime, dialect.EndLifetime}
 
-	stopping  = &ending{mqtt.ReasonServerShuttingDown, "hub stopping"}
-	takenOver = &ending{mqtt.ReasonSessionTakenOver, "session taken over"}
+	stopping  = &ending{mqtt.ReasonServerShuttingDown, dialect.EndStopping}
+	takenOver = &ending{mqtt.ReasonSessionTakenOver, dialect.EndTakenOver}
 )
 
 // fail ends the connection at once, without acknowledgements of what is not on disk. Any goroutine.

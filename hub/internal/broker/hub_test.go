@@ -214,6 +214,7 @@ type plain struct {
 	refuse  error
 	stumble bool // Disconnected panics
 	sink    bool // messages are not kept
+	match   core.Matching
 
 	mu     sync.Mutex
 	events []string
@@ -223,6 +224,7 @@ func (*plain) Name() string                        { return "plain" }
 func (*plain) Notify(*commit.Tx, core.Event) error { return nil }
 func (*plain) Serves(*http.Request) bool           { return false }
 func (*plain) Handler() http.Handler               { return nil }
+func (p *plain) Matching() core.Matching           { return p.match }
 func (p *plain) log(s string)                      { p.mu.Lock(); p.events = append(p.events, s); p.mu.Unlock() }
 
 func (p *plain) logged() []string {
@@ -276,6 +278,8 @@ func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch
 		return nil
 	}
 	switch t.Name {
+	case "withheld":
+		t.Withheld = true
 	case "close":
 		return errUnwanted
 	case "panic":

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -25,20 +26,25 @@ func (c *conn) checkWill(w *mqtt.Will) error {
 	if w == nil {
 		return nil
 	}
-	if !c.allowed(w.Topic) {
+	if why := c.mayPublish(w.Topic, w.Retain && c.grant.Retain); errors.Is(why, core.ErrDenied) {
 		return outside("will on a topic", w.Topic)
+	} else if why != nil {
+		return why
 	}
 	return c.offered(w.QoS, w.Retain)
 }
 
 // forbidden refuses a message to a topic outside the grant. Who asks for refusals is told once for each topic: a device
 // that goes on trying must not cost more than one that is right.
-func (c *conn) forbidden(p *mqtt.Publish, t *topicEntry) error {
+func (c *conn) forbidden(p *mqtt.Publish, t *topicEntry, why error) error {
+	if !errors.Is(why, core.ErrDenied) {
+		return fmt.Errorf("publish to %.200q: %w", t.Name, why)
+	}
 	answer := &core.AnswerError{Code: uint8(mqtt.ReasonNotAuthorized), Text: "topic outside the grant", Kind: core.ErrDenied}
 	if !t.told {
 		t.told = true
 		code := ""
-		if c.version == mqtt.V5 && p.QoS > 0 && !c.grant.Profile.CloseOnForbidden {
+		if c.version == mqtt.V5 && p.QoS > 0 && !c.closesOn(p.QoS) {
 			code = fmt.Sprintf("reason 0x%02x", answer.Code)
 		}
 		c.denied(core.StagePublish, code, outside("publish to a topic", t.Name))
@@ -52,7 +58,7 @@ func (c *conn) forbidden(p *mqtt.Publish, t *topicEntry) error {
 func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 	code := mqtt.ReasonCode(r.Code)
 	ends := code.Allowed(mqtt.Server, mqtt.TypeDisconnect) && !code.Allowed(mqtt.Server, mqtt.TypePubAck)
-	if ends || c.grant.Profile.CloseOnForbidden {
+	if ends || c.closesOn(p.QoS) {
 		return fmt.Errorf("publish to %q refused: %w", p.Topic, r)
 	}
 	c.log.Debug("message refused", "topic", string(p.Topic), "err", r)
@@ -75,10 +81,56 @@ func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 	return nil
 }
 
-// subscribable returns why a filter cannot be subscribed to, or 0.
-func (c *conn) subscribable(filter string, withID bool) mqtt.ReasonCode {
+// closesOn reports whether the connection is closed when a message of that QoS is refused.
+func (c *conn) closesOn(qos byte) bool {
+	p := &c.grant.Profile
+	return p.CloseOnForbidden || p.CloseOnUntold && (c.version != mqtt.V5 || qos == 0)
+}
+
+// unoffered says what a subscription asks for that the platform has not, for platforms that refuse it then; 0 if nothing.
+func (c *conn) unoffered(qos byte, withID bool) mqtt.ReasonCode {
+	p := &c.grant.Profile
+	switch {
+	case !p.RefuseUnoffered:
+	case qos > p.QoS.Most():
+		return mqtt.ReasonQoSNotSupported
+	case withID && p.NoSubscriptionIDs:
+		return mqtt.ReasonSubscriptionIDsNotSupported
+	}
+	return 0
+}
+
+// subscribable returns why a filter cannot be subscribed to, or 0. An error ends the connection.
+func (c *conn) subscribable(filter string, withID bool) (mqtt.ReasonCode, error) {
+	if code := c.possible(filter, withID); code != 0 {
+		return code, nil
+	}
+	if r := c.grant.Rules; r != nil {
+		err := r.Subscribe(filter)
+		switch {
+		case err == nil:
+			return 0, nil
+		case errors.Is(err, core.ErrDenied):
+			return mqtt.ReasonNotAuthorized, nil
+		}
+		return 0, fmt.Errorf("subscribe to %.200q: %w", filter, err)
+	}
+	_, inner, _ := topic.SplitShared(filter) // what can be received is what the grant is about
+	for _, g := range c.grant.Subscribe {
+		if topic.Covers(g, inner) {
+			return 0, nil
+		}
+	}
+	if c.freeDollar(inner) {
+		return 0, nil
+	}
+	return mqtt.ReasonNotAuthorized, nil
+}
+
+// possible returns why the platform has no such subscriptions, or 0.
+func (c *conn) possible(filter string, withID bool) mqtt.ReasonCode {
 	profile := &c.grant.Profile
-	group, inner, err := topic.SplitShared(filter) // what can be received is what the grant is about
+	group, inner, err := topic.SplitShared(filter)
 	switch {
 	case err != nil || strings.Count(inner, "/") >= topic.MaxLevels:
 		return mqtt.ReasonTopicFilterInvalid
@@ -89,15 +141,7 @@ func (c *conn) subscribable(filter string, withID bool) mqtt.ReasonCode {
 	case profile.NoWildcards && strings.ContainsAny(filter, "+#"):
 		return mqtt.ReasonWildcardsNotSupported
 	}
-	for _, g := range c.grant.Subscribe {
-		if topic.Covers(g, inner) {
-			return 0
-		}
-	}
-	if c.freeDollar(inner) {
-		return 0
-	}
-	return mqtt.ReasonNotAuthorized
+	return 0
 }
 
 // freeDollar reports whether a topic or filter begins with "$", is not the hub's and is granted by Grant.Dollar.

@@ -23,7 +23,7 @@ func (c *conn) message(t *topicEntry, m dialect.Publish) error {
 		return err
 	}
 	retain := m.Retain && c.grant.Retain
-	if t.forward || retain {
+	if (t.forward || retain) && !t.Withheld {
 		c.forward = append(c.forward, incoming{Message: core.Message{
 			Topic: t.Name, Payload: append([]byte(nil), m.Payload...), QoS: m.QoS, Retain: retain,
 			Properties: m.Properties, Expires: m.Expires,
@@ -41,7 +41,7 @@ func (c *conn) message(t *topicEntry, m dialect.Publish) error {
 // only inside the transaction: the reason code is put in there (see forward).
 func (c *conn) acknowledge(ack mqtt.Ack, taken bool) {
 	b := c.batch
-	if c.version != mqtt.V5 || !taken {
+	if c.version != mqtt.V5 || !taken || c.grant.Profile.HidesReach {
 		b.Reply = ack.Append(b.Reply, c.version)
 		return
 	}

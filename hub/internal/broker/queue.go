@@ -142,20 +142,23 @@ func (b *Broker) refill(tx *commit.Tx, s *session, c *conn) error {
 	return nil
 }
 
-// wanted makes packets of messages of the stored queue and deletes those that have expired, unless they may have been
-// sent before.
+// wanted makes packets of messages of the stored queue and deletes those that have expired, or that the client
+// may not have any more, unless they may have been sent before.
 func (b *Broker) wanted(tx *commit.Tx, s *session, rows []core.Queued) ([]packet, error) {
 	packets := make([]packet, 0, len(rows))
 	for i := range rows {
 		q := &rows[i]
 		// Only as many as the window holds can be without an answer.
 		again := s.loaded == 0 && q.Seq <= s.maybeSent && i < s.Limits.Inflight
-		if !again && !q.Released && q.Expired(tx.Now()) || len(q.Topic) > mqtt.MaxStringBytes {
+		barred := !again && !q.Released && !s.mayReceive(q.Topic)
+		if barred || !again && !q.Released && q.Expired(tx.Now()) || len(q.Topic) > mqtt.MaxStringBytes {
 			if err := tx.Dequeue(s.Num, q.Seq, q.Seq); err != nil {
 				return nil, err
 			}
 			s.took(tx, 1, q.Size())
-			tally(tx, &b.stats.Expired, 1)
+			if !barred {
+				tally(tx, &b.stats.Expired, 1)
+			}
 			continue
 		}
 		packets = append(packets, packet{

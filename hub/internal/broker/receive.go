@@ -31,8 +31,8 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 		return err
 	}
 	t := c.topic(p.Topic)
-	if !t.allowed {
-		return c.forbidden(&p, t)
+	if why := c.barred(t, p.Retain); why != nil {
+		return c.forbidden(&p, t, why)
 	}
 	var answer *core.AnswerError
 	m := dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties.Append(nil)}
@@ -95,11 +95,17 @@ func (c *conn) begin(p *mqtt.Publish) (answered bool, err error) {
 
 // topic returns what is known of a topic name.
 func (c *conn) topic(name []byte) *topicEntry {
+	if r := c.grant.Rules; r != nil {
+		if v := r.Version(); v != c.ruled {
+			c.ruled = v
+			clear(c.topics)
+		}
+	}
 	if t := c.topics[string(name)]; t != nil {
 		return t
 	}
 	t := &topicEntry{Topic: dialect.Topic{Name: string(name)}}
-	t.allowed = c.allowed(t.Name)
+	t.refusal = c.mayPublish(t.Name, false)
 	t.forward = !c.grant.Private
 	for f := range c.filters {
 		if _, inner, err := topic.SplitShared(f); err == nil {
@@ -119,13 +125,35 @@ func (c *conn) topic(name []byte) *topicEntry {
 	return t
 }
 
-func (c *conn) allowed(name string) bool {
+// errOutside is why a client may not publish to a topic that no filter of its grant covers.
+var errOutside = fmt.Errorf("topic outside the grant: %w", core.ErrDenied)
+
+// mayPublish says why the client may not publish to a topic, nil if it may.
+func (c *conn) mayPublish(name string, retain bool) error {
+	if r := c.grant.Rules; r != nil {
+		return r.Publish(name, retain)
+	}
 	for _, f := range c.grant.Publish {
 		if topic.Match(f, name) {
-			return true
+			return nil
 		}
 	}
-	return c.freeDollar(name)
+	if c.freeDollar(name) {
+		return nil
+	}
+	return errOutside
+}
+
+// barred says why a message to the topic is refused, nil if it is not.
+func (c *conn) barred(t *topicEntry, retain bool) error {
+	if !retain || t.refusal != nil || c.grant.Rules == nil {
+		return t.refusal
+	}
+	if t.retain == nil {
+		why := c.mayPublish(t.Name, true)
+		t.retain = &why
+	}
+	return *t.retain
 }
 
 // receive notes that a QoS 2 message is taken. One that this connection brought counts for its window.

@@ -23,15 +23,16 @@ import (
 // connected and has room; else a session that waits for its client.
 func (b *Broker) member(sh *topic.Share[*session, subscription], m *core.Message) (target, bool) {
 	size := m.Size()
-	s, sub, ok := sh.Next(func(s *session, sub subscription) bool { return s.conn != nil && !s.busy() })
+	may := func(s *session, sub *subscription) bool { return !sub.tooShort(m.Topic) && s.mayReceive(m.Topic) }
+	s, sub, ok := sh.Next(func(s *session, sub subscription) bool { return s.conn != nil && !s.busy() && may(s, &sub) })
 	if !ok {
 		s, sub, ok = sh.Next(func(s *session, sub subscription) bool {
-			return s.conn != nil && (min(m.QoS, sub.qos) == 0 || s.room(size))
+			return s.conn != nil && (min(m.QoS, sub.qos) == 0 || s.room(size)) && may(s, &sub)
 		})
 	}
 	if !ok {
 		s, sub, ok = sh.Next(func(s *session, sub subscription) bool {
-			return s.stored() && min(m.QoS, sub.qos) > 0 && s.room(size)
+			return s.stored() && min(m.QoS, sub.qos) > 0 && s.room(size) && may(s, &sub)
 		})
 	}
 	if !ok {

@@ -116,8 +116,8 @@ func badClientID(p *mqtt.Connect) string {
 	switch {
 	case p.Version == mqtt.V311 && p.ClientID == "" && !p.CleanStart: // [MQTT-3.1.3-8]
 		return "CONNECT has no client id and asks for a session that stays"
-	case p.Version == mqtt.V31 && (p.ClientID == "" || utf8.RuneCountInString(p.ClientID) > 23): // MQTT V3.1 section 3.1
-		return "CONNECT of MQTT 3.1 with a client id that has not 1 to 23 characters"
+	case p.Version == mqtt.V31 && p.ClientID == "": // MQTT V3.1 section 3.1
+		return "CONNECT of MQTT 3.1 without a client id"
 	}
 	return ""
 }
@@ -144,6 +144,9 @@ func (c *conn) claim(ctx context.Context, claim core.Claim) error {
 func (c *conn) grantTo(claim core.Claim, name string, g core.Grant, link dialect.Link) error {
 	if !g.Profile.Serves(claim.Version) {
 		return &core.AnswerError{Code: uint8(mqtt.ReasonUnsupportedVersion), Text: name + " does not serve this version of MQTT"}
+	}
+	if mqtt.Version(claim.Version) == mqtt.V31 && !g.Profile.LongClientIDs && utf8.RuneCountInString(claim.ClientID) > 23 { // MQTT V3.1 section 3.1
+		return &core.AnswerError{ReturnCode: mqtt.ConnAckBadClientID, Text: "CONNECT of MQTT 3.1 with a client id of more than 23 characters", Kind: core.ErrInvalid}
 	}
 	if g.Session.ClientID == "" {
 		g.Session.ClientID = "auto-" + rand.Text()

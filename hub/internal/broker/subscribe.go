@@ -6,6 +6,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
@@ -21,6 +22,7 @@ type subscription struct {
 	noLocal     bool
 	asPublished bool
 	ids         []uint32 // one or none; messages that match nothing else share it
+	levels      int      // that a topic must have at least, where the platform wants more than the filter does
 }
 
 func newSubscription(s core.Subscription) subscription {
@@ -38,6 +40,7 @@ func (b *Broker) subscribe(s *session, filter string, sub subscription) {
 		return
 	}
 	a := b.audience(s.Key)
+	sub.levels = a.levels(inner)
 	var added bool
 	if group != "" {
 		added, err = a.shares.Add(group, inner, s, sub)
@@ -75,7 +78,7 @@ func (b *Broker) leave(s *session, filter string) {
 // ordinary returns the copy of a message that a session gets by subscriptions that are not shared.
 func (s *session) ordinary(name string) (t target, ok bool) {
 	for f, sub := range s.filters {
-		if topic.IsShared(f) || !topic.Match(f, name) {
+		if topic.IsShared(f) || !topic.Match(f, name) || sub.tooShort(name) {
 			continue
 		}
 		t.s, ok = s, true
@@ -106,13 +109,25 @@ func (c *conn) handleSubscribe(f mqtt.Frame) error {
 	if !c.roomForCodes(len(p.Subscriptions)) {
 		return errNoRoom
 	}
+	if most := c.grant.Limits.PacketFilters; most > 0 && len(p.Subscriptions) > most {
+		return &mqtt.Error{Code: mqtt.ReasonQuotaExceeded, Text: fmt.Sprintf("SUBSCRIBE with %d filters, at most %d are possible", len(p.Subscriptions), most)}
+	}
 	ack := mqtt.SubAck{ID: p.ID}
 	w := &wish{conn: c, of: make([]int, len(p.Subscriptions))}
 	at := make(map[string]int, min(len(p.Subscriptions), 16)) // in w.subs: of a filter that comes again, the last one counts
 	refused := 0                                              // only the first is logged: a packet can have thousands
 	for i, s := range p.Subscriptions {
 		w.of[i] = -1
-		code := c.subscribable(s.Filter, p.SubscriptionID != 0)
+		code, err := c.subscribable(s.Filter, p.SubscriptionID != 0)
+		if err != nil {
+			return err
+		}
+		if more := c.unoffered(s.QoS, p.SubscriptionID != 0); more != 0 {
+			if c.version == mqtt.V5 {
+				return &mqtt.Error{Code: more, Text: "SUBSCRIBE that asks for what there is not"}
+			}
+			code = more
+		}
 		if code == 0 && !c.roomFor(s.Filter) {
 			code = mqtt.ReasonQuotaExceeded
 			c.b.stats.FiltersRefused.Add(1)
@@ -236,7 +251,7 @@ func (b *Broker) addFilters(tx *commit.Tx, batch *commit.Batch, w *wish) error {
 			continue
 		}
 		sub.Session = s.Num
-		if some && wantsRetained(sub, had) {
+		if some && c.wantsRetained(sub, had) {
 			sub.RetainedFrom = firstTopic
 		}
 		if s.stored() {
@@ -260,6 +275,11 @@ func (b *Broker) addFilters(tx *commit.Tx, batch *commit.Batch, w *wish) error {
 		c.log.Info("subscriptions refused: the device has too many", "filters", len(full))
 	}
 	s.expect(tx, taken...)
+	if l, ok := c.link.(dialect.Listener); ok && len(taken) > 0 {
+		if err := l.Subscribed(tx, filtersOf(taken)); err != nil {
+			return err
+		}
+	}
 	return b.beginRetained(tx, s, c)
 }
 
@@ -284,5 +304,16 @@ func (b *Broker) removeFilters(tx *commit.Tx, c *conn, filters []string) error {
 		tx.Undo(func() { b.subscribe(s, f, old) })
 	}
 	s.expect(tx, ended...)
+	if l, ok := c.link.(dialect.Listener); ok && len(ended) > 0 {
+		return l.Unsubscribed(tx, filtersOf(ended))
+	}
 	return nil
+}
+
+func filtersOf(subs []core.Subscription) []string {
+	list := make([]string, len(subs))
+	for i := range subs {
+		list[i] = subs[i].Filter
+	}
+	return list
 }

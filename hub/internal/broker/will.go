@@ -116,7 +116,7 @@ func (c *conn) lastWill() {
 		return
 	}
 	t := c.topic([]byte(c.will.Topic))
-	if !t.allowed {
+	if c.barred(t, c.will.Retain) != nil {
 		c.will = nil
 		return
 	}

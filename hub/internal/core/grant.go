@@ -51,6 +51,8 @@ type Grant struct {
 	// Dollar says that topics which begin with "$" are as free as Publish and Subscribe make others, where no wildcard
 	// matches them. Those of the hub itself never are.
 	Dollar bool
+	// Rules decide in the place of Publish, Subscribe and Dollar, and for each message towards the client; nil: those decide.
+	Rules Rules
 	// Private says that no session but this one can have a subscription that matches what it publishes, so
 	// that the broker need not look further than its own subscriptions.
 	Private bool
@@ -61,6 +63,24 @@ type Grant struct {
 	Profile  Profile
 }
 
+// Rules decide what a connection may do where lists of topic filters cannot say it: permissions that name topics by patterns
+// of another kind, or that change while the connection lasts. What the methods return must be quick: they do no I/O. Publish and
+// Subscribe are called by one goroutine, Receive by another, at the same time.
+type Rules interface {
+	// Version changes when what Publish has said may hold no more: its answers are kept until then, for each topic.
+	Version() uint64
+	// Publish returns nil if the client may publish to a topic, have messages retained there if retain is set. An error of kind
+	// [ErrDenied] refuses the message as the Profile says; any other one ends the connection: the topic breaks a rule of the
+	// platform.
+	Publish(topic string, retain bool) error
+	// Subscribe returns nil if the client may have a subscription with that filter, all of it if it is a shared one
+	// ("$share/GROUP/..."). Errors are as those of Publish.
+	Subscribe(filter string) error
+	// Receive reports whether the client may have a message that it subscribes to. It is asked for each message, when that is
+	// queued for the client, and again when a client comes back that was away.
+	Receive(topic string) bool
+}
+
 // Limits bound what one connection can use. Zero fields stand for the broker's defaults.
 type Limits struct {
 	MaxPacketBytes int           // remaining length of an incoming packet
@@ -68,6 +88,7 @@ type Limits struct {
 	MaxQueued      int           // messages waiting behind those
 	MaxQueuedBytes int           // their topics and payloads
 	MaxFilters     int           // subscriptions
+	PacketFilters  int           // in one SUBSCRIBE; with more the connection ends; 0: any number
 	KeepAlive      time.Duration // longest silence granted when the client asks for more or for none; 0: as the client asks
 	MinKeepAlive   time.Duration // shortest, when the client asks for less, but not for none
 	SessionExpiry  time.Duration // longest that a session outlives its connection; 0: as the client asks, which before MQTT 5 is for ever

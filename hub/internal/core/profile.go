@@ -13,9 +13,27 @@ type Profile struct {
 	// an MQTT 5 client is told in the acknowledgement, and for older ones, whose acknowledgement cannot say so, the
 	// message is dropped as if it had been taken. (MQTT 3.1.1 section 3.3.5 allows these two.)
 	CloseOnForbidden bool
+	// CloseOnUntold does the same, but not to an MQTT 5 client that can be told in an acknowledgement: at QoS 1 it is.
+	CloseOnUntold bool
+	// RefuseUnoffered refuses a subscription that asks for more than there is, a higher QoS or a subscription identifier, in
+	// the place of granting less: an MQTT 5 client's connection is closed, older ones are told that it failed.
+	RefuseUnoffered bool
+	// RetainedExact sends retained messages to those only who subscribe to their very topic, without a wildcard.
+	RetainedExact bool
+	// HidesReach keeps from publishers whether anybody subscribes to what they publish: MQTT 5 acknowledgements say
+	// "success" and not "no matching subscribers".
+	HidesReach bool
+	// LongClientIDs lets MQTT 3.1 clients have client ids of more than 23 characters, as later versions do.
+	LongClientIDs bool
 	// ResponseInformation is what an MQTT 5 client is told that asks for it: by convention a part of the topic tree that
 	// it may use for response topics.
 	ResponseInformation string
+}
+
+// Matching says how a platform's topic filters match where that is not as MQTT says. The zero Matching is MQTT's.
+type Matching struct {
+	// BelowOnly: "a/#" matches "a/" and "a/b", but not "a". (MQTT 5.0 section 4.7.1.2 has it match that too.)
+	BelowOnly bool
 }
 
 // Serves reports whether the profile has a protocol level.
@@ -62,6 +80,8 @@ type AnswerError struct {
 	Text string
 	// Server is where the client shall go instead, with the codes 0x9C (use another server) and 0x9D (server moved).
 	Server string
+	// Silent has the connection closed without any answer, as platforms do that look at certificates in the handshake.
+	Silent bool
 	Kind   error // one of Kinds, or nil
 }
 

@@ -64,6 +64,29 @@ type Link interface {
 	Receive(t *Topic, m Publish, b *commit.Batch) error
 }
 
+// A Listener is a Link that wants to know what its client subscribes to.
+type Listener interface {
+	// Subscribed and Unsubscribed are called inside the transaction that makes or ends the subscriptions, after that. An error
+	// undoes it.
+	Subscribed(tx *commit.Tx, filters []string) error
+	Unsubscribed(tx *commit.Tx, filters []string) error
+}
+
+// A Matcher is a dialect whose platform's topic filters do not match as MQTT says. What it returns is always the same.
+type Matcher interface {
+	Matching() core.Matching
+}
+
+// Reasons of [Link.Disconnected] that dialects may look for. Others are text for people.
+const (
+	EndGoodbye   = "client disconnected"
+	EndLost      = "connection lost"
+	EndSilent    = "keep-alive timeout"
+	EndLifetime  = "the grant's lifetime is over"
+	EndStopping  = "hub stopping"
+	EndTakenOver = "session taken over"
+)
+
 // A Verifier is a dialect whose devices may show certificates of authorities that are not the hub's.
 type Verifier interface {
 	// VerifyForeign tells whether one of those authorities has signed a certificate, which is valid now. Its errors are those
@@ -103,6 +126,9 @@ type Topic struct {
 	// Aux is the dialect's: what it found out about the topic, so that it need not do so for each message. The broker
 	// forgets topics when a connection uses very many.
 	Aux any
+	// Withheld is set by Receive: what is published to the topic is for the dialect alone. Neither do subscribers get it, nor
+	// is it retained.
+	Withheld bool
 }
 
 // A Publish is an incoming message. Payload aliases the read buffer and is valid during the call only.
