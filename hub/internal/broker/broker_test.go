@@ -139,6 +139,37 @@ func TestDeliveryToOneSessionOnly(t *testing.T) {
 	b.ExpectNothing()
 }
 
+// A platform's answer comes to who asked, subscribed or not, and to nobody else.
+func TestSendTo(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	a, _ := h.connect("a", true)
+	b, _ := h.connect("b", true)
+	a.Subscribe("#", 1)
+	b.Subscribe("x", 1)
+	key := core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "b"}
+	for _, c := range []struct {
+		key  core.SessionKey
+		top  string
+		want bool
+	}{{key, "x", true}, {key, "y", true}, {core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "c"}, "x", false}} {
+		h.do(func(tx *commit.Tx) error {
+			got, err := h.broker.SendTo(tx, c.key, core.Message{Topic: c.top, QoS: 1})
+			if got != c.want {
+				t.Errorf("%v %s: got %v, want %v", c.key, c.top, got, c.want)
+			}
+			return err
+		})
+	}
+	if m := b.ReceiveMessage(); string(m.Topic) != "x" || m.QoS != 1 {
+		t.Errorf("got %+v, want QoS 1, as b subscribed", m)
+	}
+	if m := b.ReceiveMessage(); string(m.Topic) != "y" || m.QoS != 0 {
+		t.Errorf("got %+v, want QoS 0", m)
+	}
+	a.ExpectNothing()
+	b.ExpectNothing()
+}
+
 // Statements of 3.1.1: [MQTT-3.1.3-2]; of 5: [MQTT-3.1.3-2].
 func TestTenantsDoNotMeet(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})

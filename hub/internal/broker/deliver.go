@@ -151,9 +151,27 @@ func (b *Broker) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bo
 	if !ok || !s.mayReceive(m.Topic) {
 		return false, nil
 	}
+	return b.only(tx, to, &m)
+}
+
+// SendTo implements dialect.Broker.
+func (b *Broker) SendTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error) {
+	s := b.sessions[k]
+	if s == nil {
+		return false, nil
+	}
+	to, ok := s.ordinary(m.Topic)
+	if !ok {
+		to = target{s: s} // QoS 0: nobody has granted more
+	}
+	return b.only(tx, to, &m)
+}
+
+// only queues a message for one session.
+func (b *Broker) only(tx *commit.Tx, to target, m *core.Message) (bool, error) {
 	var out deliveries
-	out.next(&m)
-	ok, err := b.queue(tx, to, &m, &out)
+	out.next(m)
+	ok, err := b.queue(tx, to, m, &out)
 	out.after(tx, b)
 	return ok, err
 }

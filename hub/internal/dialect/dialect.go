@@ -153,6 +153,9 @@ type Broker interface {
 	// PublishTo does the same for one session only, and reports whether it has a matching subscription and took m. A
 	// matching session whose queue is full is core.ErrTooLarge. Shared subscriptions do not count, and nothing is retained.
 	PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error)
+	// SendTo is PublishTo for platforms that send a session what it has not subscribed to: with QoS 0 then, so only while
+	// it has a connection.
+	SendTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error)
 	// Retain keeps m, whatever its Retain says, for those who subscribe to its topic later, in the place of what was
 	// kept before; an empty payload deletes that. Nobody is sent anything now. A tenant that has too many is
 	// core.ErrTooLarge, and then nothing is changed. What is kept is read from storage: store.RetainedReader.

@@ -47,6 +47,10 @@ func (r *recorder) Publish(tx *commit.Tx, t core.TenantID, dialect string, m cor
 	panic("not used by this dialect")
 }
 
+func (r *recorder) SendTo(*commit.Tx, core.SessionKey, core.Message) (bool, error) {
+	panic("not used by this dialect")
+}
+
 func (r *recorder) Retain(*commit.Tx, core.TenantID, string, core.Message) error { return nil }
 
 func (r *recorder) PublishTo(tx *commit.Tx, k core.SessionKey, m core.Message) (bool, error) {

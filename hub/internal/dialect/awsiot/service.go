@@ -47,7 +47,7 @@ func (s *sender) session() (k core.SessionKey, ok bool) {
 	return sessionKey(s.account.Tenant, s.clientID), s.clientID != ""
 }
 
-// reply sends m to the session of the sender alone, whoever else subscribes to its topic, if the sender subscribes to it.
+// reply sends m to the session of the sender alone, whoever else subscribes to its topic, and whether the sender does or not.
 // For the request of an HTTP client it goes to all subscribers, there being nobody else who could want it. A session whose
 // queue is full does not get it, as the platform has it for all messages.
 func (d *Dialect) reply(tx *commit.Tx, s *sender, m core.Message) error {
@@ -55,7 +55,7 @@ func (d *Dialect) reply(tx *commit.Tx, s *sender, m core.Message) error {
 	if !ok {
 		return d.publishAll(tx, s.account.Tenant, m)
 	}
-	if _, err := d.cfg.Broker.PublishTo(tx, k, m); err != nil && !errors.Is(err, core.ErrTooLarge) {
+	if _, err := d.cfg.Broker.SendTo(tx, k, m); err != nil && !errors.Is(err, core.ErrTooLarge) {
 		return fmt.Errorf("reply to %.128q: %w", s.clientID, err)
 	}
 	return nil
