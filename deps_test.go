@@ -75,6 +75,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/feed", services, "samples of topics, whatever the dialect"},
 	{"hub/internal/trace", "", "it sends what it is told"},
 	{"hub/internal/sweep", services, "long work in slices, whatever it is"},
 	{"hub/internal/refusal", "hub/internal/core hub/internal/ca internal/mqtt", "it puts the errors of others into plain words"},
@@ -94,7 +95,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/dialect/awsiot/policy", "hub/internal/core", "a language and what it means, fuzzed without a hub around it"},
 	{
 		"hub/internal/dialect/mqtt",
-		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/registry hub/internal/guess internal/durable internal/topic internal/mqtt",
+		services + " hub/internal/dialect hub/internal/ca hub/internal/credential hub/internal/feed hub/internal/registry hub/internal/guess internal/durable internal/topic internal/mqtt",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{

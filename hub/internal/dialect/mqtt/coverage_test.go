@@ -11,7 +11,7 @@ import (
 // TestCoverage checks that the tests exist that docs/coverage names.
 func TestCoverage(t *testing.T) {
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "../../credential/*_test.go", "../../broker/*_test.go", "../../api/*_test.go", "../../../*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "../../credential/*_test.go", "../../feed/*_test.go", "../../broker/*_test.go", "../../api/*_test.go", "../../../*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, files, err)

@@ -11,14 +11,12 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/feed"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
 // Name is the dialect's name in the admin API, the logs and storage.
 const Name = credential.Dialect
-
-// DefaultMaxChannels is how many channels a device can have when the Config does not say otherwise.
-const DefaultMaxChannels = 1000
 
 // Config configures a [Dialect]. Committer, Store, Broker and CA are required.
 type Config struct {
@@ -35,7 +33,7 @@ type Config struct {
 	// Hasher computes slow hashes of passwords; nil: one of its own.
 	Hasher *credential.Hasher
 	// MaxChannels bounds the channels of a device; messages to further topics are passed on and not stored. 0:
-	// DefaultMaxChannels.
+	// feed.DefaultMaxChannels.
 	MaxChannels int
 
 	Logger *slog.Logger     // nil: discard
@@ -57,7 +55,7 @@ type Dialect struct {
 	log         *slog.Logger
 	guesses     guesses
 	authorities authorities
-	devices     map[core.DeviceNum]*device // those with a connection; the committer's goroutine only
+	feed        *feed.Feed
 }
 
 // What the hub looks for by type would be missed by nobody if a method changed.
@@ -81,11 +79,9 @@ func New(cfg Config) *Dialect {
 	if cfg.Hasher == nil {
 		cfg.Hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	}
-	if cfg.MaxChannels == 0 {
-		cfg.MaxChannels = DefaultMaxChannels
-	}
 	return &Dialect{
-		cfg: cfg, log: cfg.Logger.With("dialect", Name), guesses: newGuesses(), devices: map[core.DeviceNum]*device{},
+		cfg: cfg, log: cfg.Logger.With("dialect", Name), guesses: newGuesses(),
+		feed: feed.New(feed.Config{Store: cfg.Store, MaxChannels: cfg.MaxChannels, Now: cfg.Now}),
 	}
 }
 

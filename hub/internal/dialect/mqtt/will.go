@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -11,6 +12,9 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
+
+// loadTimeout bounds the wait for who a device is.
+const loadTimeout = 10 * time.Second
 
 // Will implements dialect.Executor: a will whose connection is gone becomes a sample like any other.
 func (d *Dialect) Will(_ core.SessionKey, n core.DeviceNum, t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
@@ -31,7 +35,6 @@ func (d *Dialect) Will(_ core.SessionKey, n core.DeviceNum, t *dialect.Topic, m 
 	case err != nil:
 		return fmt.Errorf("will of device %d: %w", n, err)
 	}
-	// A link of its own: what connections of the device share belongs to the committer's goroutine.
-	l := &link{d: d, proof: proof{Holder: h}, dev: &device{}}
-	return l.Receive(t, m, b)
+	// A link of its own, which is not connected: what connections share belongs to the committer's goroutine.
+	return newLink(d, proof{Holder: h}).Receive(t, m, b)
 }

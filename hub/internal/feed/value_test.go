@@ -1,4 +1,4 @@
-package mqtt
+package feed
 
 import (
 	"encoding/json"
