@@ -192,10 +192,12 @@ func (s *Shadow) Apply(u *Update, at int64) (Shadow, error) {
 	return next, nil
 }
 
-// Check reports a state that no shadow may have: one that is too large or too deep.
+// Check reports a state that no shadow may have: one that is too large or too deep, or that has null in an array.
 func (s *Shadow) Check() error {
-	if err := errors.Join(check(s.Desired, 1, false), check(s.Reported, 1, false)); err != nil {
-		return ErrShadowNesting
+	for _, section := range []*Node{s.Desired, s.Reported} {
+		if err := check(section, 1, false); err != nil {
+			return err
+		}
 	}
 	if sectionBytes(s.Desired)+sectionBytes(s.Reported) > MaxShadowBytes {
 		return ErrShadowTooLarge

@@ -32,6 +32,10 @@ type Config struct {
 	// DefaultTenant is the account of connections that do not tell theirs; "": they open nothing.
 	DefaultTenant core.TenantID
 
+	// ShadowsPerSecond is how many requests to the shadows of one thing are taken in a second. 0: 20, as at the service;
+	// negative: any number.
+	ShadowsPerSecond int
+
 	// Refused is told of requests with wrong or missing credentials. nil: nobody is told.
 	Refused func(core.Refusal)
 
@@ -53,6 +57,7 @@ type Dialect struct {
 
 	// services are who takes messages to reserved topics, by kind; nil: nobody, and the message is acknowledged and dropped.
 	services [kinds]service
+	shadows  *shadows
 }
 
 // What the hub looks for by type would be missed by nobody if a method changed.
@@ -71,6 +76,8 @@ func New(cfg Config) *Dialect {
 	}
 	d := &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", Name)}
 	// Each service is a line here.
+	d.shadows = &shadows{d: d, limiter: newLimiter(cmp.Or(cfg.ShadowsPerSecond, shadowsPerSecond), cfg.Now)}
+	d.services[kindShadow] = d.shadows
 	return d
 }
 

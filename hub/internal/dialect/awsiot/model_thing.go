@@ -69,8 +69,11 @@ func (d *Dialect) putThing(tx *commit.Tx, t core.TenantID, x thing) error {
 	return writeRecord(tx, t, keyThing+x.Name, x)
 }
 
-// makeDevice makes the device of a thing.
+// makeDevice makes the device of a thing, unless there is one: shadows and jobs need no thing in the registry.
 func (d *Dialect) makeDevice(tx *commit.Tx, k core.DeviceKey) error {
+	if _, err := tx.Device(k); !errors.Is(err, core.ErrNotFound) {
+		return err
+	}
 	dev := core.Device{DeviceKey: k, Created: tx.Now()}
 	if err := tx.InsertDevice(&dev); err != nil {
 		return fmt.Errorf("make %s: %w", k, err)

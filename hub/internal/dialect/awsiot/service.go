@@ -3,6 +3,7 @@ package awsiot
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -34,6 +35,8 @@ type sender struct {
 	thing string
 	// principal is who signed in, as in ARNs: "cert/ID"; "" if it was an access key or an authorizer.
 	principal string
+
+	shadows atomic.Int32 // requests to shadows that wait for their answers
 }
 
 // tenant returns the tenant of the account.
