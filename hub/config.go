@@ -97,6 +97,9 @@ type Retention struct {
 	// free for new data; the file does not shrink. 0 is seven tenths of what the database takes and the disk has free at the
 	// start, negative is no bound.
 	SampleBytes int64
+	// TenantSampleBytes is the size of the samples of each tenant beyond which its oldest go. 0 or negative is no bound but
+	// SampleBytes, beyond which those of the tenant go that has most.
+	TenantSampleBytes int64
 	// EventAge is how long events are kept. 0 is DefaultEventAge, negative is for ever.
 	EventAge time.Duration
 	// EventCount is how many events are kept. 0 is DefaultEventCount, negative is no bound.

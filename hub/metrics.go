@@ -141,6 +141,8 @@ func storageMetrics(p *parts) []metrics.Metric {
 		{Name: "storage_bytes", Help: "Size of the database and of its log.", Kind: gauge, Label: "part", Value: "log", Read: size(true)},
 		{Name: "storage_used_bytes", Help: "What of the database holds data; the rest of its file is free for new data.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.Used })},
 		{Name: "storage_limit_bytes", Help: "Size of the data at which the oldest samples are dropped; 0 for none.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.SampleLimit })},
+		{Name: "storage_tenant_limit_bytes", Help: "Size of a tenant's samples at which its oldest are dropped; 0 for none.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.TenantLimit })},
+		{Name: "storage_largest_tenant_bytes", Help: "What the samples of the tenant that has most take; 0 while no limit is near.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.Largest })},
 		{Name: "storage_oldest_samples_seconds", Help: "When the oldest samples that are kept were received, in seconds since 1970; 0 for none.", Kind: gauge, Read: oldest},
 		{Name: "disk_free_bytes", Help: "Room on the disk of the data folder.", Kind: gauge, Read: kept(func(s retain.Status) int64 { return s.DiskFree })},
 		{Name: "disk_refusals_total", Help: "Times that the disk became so full that writes are refused.", Kind: counter, Read: number(&p.keeper.Stats().Refusals)},

@@ -171,7 +171,7 @@ func (h *Hub) storage(p *parts) admin.Storage {
 		ReusableBytes:    k.Reusable,
 		DiskBytes:        k.DiskSize,
 		DiskFreeBytes:    k.DiskFree,
-		SampleLimitBytes: k.SampleLimit,
+		SampleLimitBytes: k.SampleLimit, TenantLimitBytes: k.TenantLimit, LargestTenantBytes: k.Largest,
 		SampleAgeSeconds: max(0, h.cfg.Retention.SampleAge.Seconds()),
 		Limiting:         k.Limiting,
 		MinFreeBytes:     k.MinFree,

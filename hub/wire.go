@@ -153,7 +153,7 @@ func (h *Hub) openKeeper(p *parts) error {
 	}
 	p.keeper = retain.New(retain.Config{
 		Store: p.store, Committer: p.committer, Disk: disk, Logger: h.cfg.Logger,
-		SampleAge: cfg.SampleAge, SampleBytes: cfg.SampleBytes, EventAge: cfg.EventAge, EventCount: cfg.EventCount,
+		SampleAge: cfg.SampleAge, SampleBytes: cfg.SampleBytes, TenantBytes: cfg.TenantSampleBytes, EventAge: cfg.EventAge, EventCount: cfg.EventCount,
 		MinFreeBytes: cfg.MinFreeBytes, Expiring: expiring,
 	})
 	return nil

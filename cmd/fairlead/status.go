@@ -147,6 +147,9 @@ func storageRows(s admin.Storage) [][2]string {
 	if s.SampleLimitBytes > 0 {
 		kept = "samples up to " + size(s.SampleLimitBytes)
 	}
+	if s.TenantLimitBytes > 0 {
+		kept += ", of a tenant up to " + size(s.TenantLimitBytes)
+	}
 	if s.SampleAgeSeconds > 0 {
 		kept += fmt.Sprintf(" for %v", time.Duration(s.SampleAgeSeconds)*time.Second)
 	}

@@ -59,6 +59,10 @@ type Storage struct {
 	DiskFreeBytes int64 `json:"disk_free_bytes,omitempty"`
 	// When used_bytes reaches this, the oldest samples go; absent: they do not.
 	SampleLimitBytes int64 `json:"sample_limit_bytes,omitempty"`
+	// When a tenant's samples reach this, its oldest go; absent: they do not.
+	TenantLimitBytes int64 `json:"tenant_limit_bytes,omitempty"`
+	// What the samples of the tenant that has most take; absent: not looked at, because no limit is near.
+	LargestTenantBytes int64 `json:"largest_tenant_bytes,omitempty"`
 	// Samples go when they are so old; absent: they do not.
 	SampleAgeSeconds float64 `json:"sample_age_seconds,omitempty"`
 	// Whether samples are dropped for the size of the database.

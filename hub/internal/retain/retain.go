@@ -28,6 +28,7 @@ type Config struct {
 
 	SampleAge    time.Duration // since they were received
 	SampleBytes  int64         // of the database that are in use
+	TenantBytes  int64         // of the samples of each tenant
 	EventAge     time.Duration
 	EventCount   int64
 	MinFreeBytes int64 // on the disk and in the database together
@@ -49,6 +50,8 @@ type Keeper struct {
 	cfg   Config
 	stats Stats
 
+	shares *shares // nil: not known; only Run
+
 	mu     sync.Mutex
 	status Status
 }
@@ -64,6 +67,8 @@ type Status struct {
 	Used, Reusable      int64 // bytes of the database that hold data, and that are free for new data
 	DiskSize, DiskFree  int64 // 0: not known
 	SampleLimit         int64 // bytes; 0: none
+	TenantLimit         int64 // bytes; 0: none
+	Largest             int64 // bytes of the samples of the tenant that has most; 0: not known
 	MinFree             int64 // bytes; 0: none
 	Oldest              time.Time
 	Limiting, Refusing  bool // samples are dropped for the size of the database; new data is refused
@@ -114,7 +119,7 @@ func New(cfg Config) *Keeper {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Keeper{cfg: cfg, status: Status{SampleLimit: max(0, cfg.SampleBytes), MinFree: max(0, cfg.MinFreeBytes)}}
+	return &Keeper{cfg: cfg, status: Status{SampleLimit: max(0, cfg.SampleBytes), TenantLimit: max(0, cfg.TenantBytes), MinFree: max(0, cfg.MinFreeBytes)}}
 }
 
 // Stats returns the counters, which go on changing.
@@ -226,6 +231,11 @@ func (k *Keeper) drop(ctx context.Context) error {
 		}
 	}
 	used, _, err := k.usage(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.noteLargest()
+	fair, err := k.keepShares(ctx, used)
 	limit := k.cfg.SampleBytes
 	if err != nil || limit <= 0 {
 		return err
@@ -240,13 +250,18 @@ func (k *Keeper) drop(ctx context.Context) error {
 	if used <= limit {
 		return nil
 	}
-	err = k.dropSamples(ctx, time.Time{}, func(tx store.Tx) (bool, time.Duration, error) {
+	more := func(tx store.Tx) (bool, time.Duration, error) {
 		used, _, err := tx.Usage()
 		if used > limit+limit/20 {
 			return true, hurriedTime, err
 		}
 		return used > limit, sliceTime, err
-	})
+	}
+	if fair {
+		err = k.dropShares(ctx, more)
+	} else {
+		err = k.dropSamples(ctx, time.Time{}, more)
+	}
 	if err != nil {
 		return err
 	}

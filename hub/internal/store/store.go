@@ -288,6 +288,10 @@ type UsageReader interface {
 	Usage() (used, free int64, err error)
 	// OldestSamples returns when the block that was stored first was received, the zero time if there is none.
 	OldestSamples() (received time.Time, err error)
+	// SampleSizes looks at the first limit blocks behind a place, in the order in which they were stored, and sums up their
+	// sizes by tenant; those of deleted devices are of the tenant "". next is the place of the last one; done: there is no
+	// more. The zero Place is the beginning.
+	SampleSizes(from Place, limit int) (sizes map[core.TenantID]int64, next Place, done bool, err error)
 }
 
 // DropWriter drops what is old, in pieces of the caller's choosing: a transaction holds up everybody else's.
@@ -295,6 +299,8 @@ type DropWriter interface {
 	// DropSamples looks at the limit blocks that were stored first and drops them up to the last one that was received
 	// before a time (the zero time: all).
 	DropSamples(before time.Time, limit int) (Dropped, error)
+	// DropTenantSamples looks at the first limit blocks behind a place, as SampleSizes does, and drops those of a tenant.
+	DropTenantSamples(t core.TenantID, from Place, limit int) (d Dropped, next Place, done bool, err error)
 	// DropSeriesSamples looks at the first limit blocks of a series behind a place and drops those that were received before
 	// a time, if all their samples are of before that time too. next is the place to go on from; done: there is no more. A
 	// place is good for one series and one time, and the zero Place is the beginning.
@@ -306,5 +312,5 @@ type Dropped struct {
 	Blocks, Samples, Bytes int64
 }
 
-// A Place is a place within the blocks of a series, of the driver's making.
+// A Place is a place within the blocks of a series, or within all blocks, of the driver's making.
 type Place struct{ A, B int64 }

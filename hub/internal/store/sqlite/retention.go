@@ -99,6 +99,51 @@ func (t *tx) DropSeriesSamples(s *core.Series, before time.Time, from store.Plac
 	return d, next, read < limit, nil
 }
 
+const blocksBehind = "SELECT b.id, b.count, length(b.data), ifnull(d.tenant, '') FROM blocks b " +
+	"LEFT JOIN series s ON s.num = b.series LEFT JOIN devices d ON d.num = s.device WHERE b.id > ? ORDER BY b.id LIMIT ?"
+
+func (r *reader) SampleSizes(from store.Place, limit int) (sizes map[core.TenantID]int64, next store.Place, done bool, err error) {
+	sizes = map[core.TenantID]int64{}
+	read := 0
+	next = from
+	for r, err := range r.c.rows(blocksBehind, from.A, limit) {
+		if err != nil {
+			return nil, from, false, err
+		}
+		read++
+		next.A = r.ColumnInt64(0)
+		sizes[core.TenantID(r.ColumnText(3))] += r.ColumnInt64(2)
+	}
+	return sizes, next, read < limit, nil
+}
+
+func (t *tx) DropTenantSamples(id core.TenantID, from store.Place, limit int) (d store.Dropped, next store.Place, done bool, err error) {
+	var own []int64
+	read := 0
+	next = from
+	for r, err := range t.c.rows(blocksBehind, from.A, limit) {
+		if err != nil {
+			return store.Dropped{}, from, false, err
+		}
+		read++
+		next.A = r.ColumnInt64(0)
+		if r.ColumnText(3) != string(id) {
+			continue
+		}
+		own = append(own, next.A)
+		d.Blocks++
+		d.Samples += r.ColumnInt64(1)
+		d.Bytes += r.ColumnInt64(2)
+	}
+	for _, id := range own {
+		if err := t.c.exec("DELETE FROM blocks WHERE id = ?", id); err != nil {
+			return store.Dropped{}, from, false, err
+		}
+	}
+	t.c.written += d.Blocks*2*pageBytes + d.Bytes/100
+	return d, next, read < limit, nil
+}
+
 // drop deletes blocks and counts what that adds to the log: the pages that point to others, not those that become free.
 func (t *tx) drop(d store.Dropped, sql string, args ...any) error {
 	t.c.written += d.Blocks*2*pageBytes + d.Bytes/100

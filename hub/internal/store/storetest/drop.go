@@ -140,3 +140,63 @@ func testUsage(t *testing.T, open driver) {
 		t.Errorf("used %d and free %d after it was dropped; %d and %d before", used, more, full, free)
 	}
 }
+
+// testDropTenantSamples: tenants' blocks lie among each other, and each is dropped from where it begins.
+func testDropTenantSamples(t *testing.T, open driver) {
+	s := fixture(t, open)
+	a := insertDevice(t, s, "x", "a")
+	b := core.Device{DeviceKey: core.DeviceKey{Tenant: "u", Dialect: "x", ID: "b"}}
+	update(t, s, func(tx store.Tx) error {
+		if err := tx.InsertTenant(core.Tenant{ID: "u"}); err != nil {
+			return err
+		}
+		return tx.InsertDevice(&b)
+	})
+	x, y, orphan := &core.Series{Device: a.Num, Channel: "x"}, &core.Series{Device: b.Num, Channel: "y"}, &core.Series{Device: 99, Channel: "z"}
+	for i, k := range []*core.Series{x, y, y, x, orphan, y, x} {
+		at := base.Add(time.Duration(i) * time.Second)
+		appendAt(t, s, k, at, at)
+	}
+	sizes := func(limit int) map[core.TenantID]int64 {
+		t.Helper()
+		sum := map[core.TenantID]int64{}
+		for from, done := (store.Place{}), false; !done; {
+			view(t, s, func(r store.Reader) error {
+				some, next, end, err := r.SampleSizes(from, limit)
+				for id, n := range some {
+					sum[id] += n
+				}
+				from, done = next, end
+				return err
+			})
+		}
+		return sum
+	}
+	all := sizes(100)
+	for _, limit := range []int{1, 2, 3, 7} {
+		diff(t, "in pieces", sizes(limit), all)
+	}
+	if one := all[""]; one == 0 || all["t"] != 3*one || all["u"] != 3*one {
+		t.Errorf("got %v", all)
+	}
+	var sum store.Dropped
+	from, done := store.Place{}, false
+	for range 2 { // four of seven blocks
+		update(t, s, func(tx store.Tx) (err error) {
+			var d store.Dropped
+			d, from, done, err = tx.DropTenantSamples("u", from, 2)
+			sum.Blocks, sum.Samples, sum.Bytes = sum.Blocks+d.Blocks, sum.Samples+d.Samples, sum.Bytes+d.Bytes
+			return err
+		})
+	}
+	diff(t, "dropped", sum, store.Dropped{Blocks: 2, Samples: 4, Bytes: 2 * all[""]})
+	diff(t, "done", done, false)
+	diff(t, "x", times(t, s, x), []int{0, 0, 3, 3, 6, 6})
+	diff(t, "y", times(t, s, y), []int{5, 5})
+	update(t, s, func(tx store.Tx) (err error) {
+		_, _, done, err = tx.DropTenantSamples("u", from, 100)
+		return err
+	})
+	diff(t, "done", done, true)
+	diff(t, "left", sizes(100), map[core.TenantID]int64{"t": all["t"], "": all[""]})
+}

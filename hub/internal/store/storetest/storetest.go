@@ -75,6 +75,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"usage", testUsage},
 		{"samples dropped", testDropSamples},
 		{"samples of a series dropped", testDropSeriesSamples},
+		{"samples of a tenant dropped", testDropTenantSamples},
 		{"closed", testClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
