@@ -113,7 +113,9 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin identity internal/memnet internal/wire/astartewire", "users import it into their tests; it does what operators do, and no SDK may"},
 	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
-	{"cmd/fairlead", "hub hub/admin internal/durable cmd/fairlead/internal/config", "the program is a small shell around the library, so that others can be one too"},
+	{"examples/*", ". astarte identity outbox outbox/sqlitebox", "what users write has public packages only"},
+	{"cmd/fairlead/internal/realm", "astarte identity internal/wire/astartewire", "what operators of a realm do, who need no hub for it"},
+	{"cmd/fairlead", "hub hub/admin internal/durable astarte cmd/fairlead/internal/...", "the program is a small shell around the library, so that others can be one too"},
 }
 
 // services may read storage and take part in transactions.

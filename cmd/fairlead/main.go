@@ -72,7 +72,7 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
 		deviceCommand(), dataCommand(), certCommand(), authorityCommand(), mqttCommand(), tokenCommand(), refusalsCommand(),
 		serveCommand(), initCommand(), configCommand(), backupCommand(), restoreCommand(),
-		connectionCommand(), sessionCommand(), tenantCommand(), eventsCommand())
+		connectionCommand(), sessionCommand(), tenantCommand(), eventsCommand(), astarteCommand())
 	return root
 }
 

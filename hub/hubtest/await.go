@@ -2,6 +2,7 @@ package hubtest
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -122,7 +123,8 @@ func (h *Hub) Samples(tb testing.TB, id, channel string) []admin.Sample {
 	return page.Items
 }
 
-// AwaitSamples waits until a device has sent so many values to a channel, and returns them, the oldest first. There may be more.
+// AwaitSamples waits until a device has sent so many values to a channel, and returns them, the oldest first. There may be more: what a device sends with QoS 1 arrives
+// at least once, and again if its acknowledgement was lost. See [Hub.AwaitValue].
 func (h *Hub) AwaitSamples(tb testing.TB, id, channel string, n int) (samples []admin.Sample) {
 	tb.Helper()
 	await(tb, func() (bool, string) {
@@ -137,6 +139,19 @@ func (h *Hub) AwaitSample(tb testing.TB, id, channel string) any {
 	tb.Helper()
 	samples := h.AwaitSamples(tb, id, channel, 1)
 	return Decode(tb, samples[len(samples)-1])[0]
+}
+
+// AwaitValue waits until a device has sent a certain value to a channel, and returns all samples, the oldest first. The value is compared as Go value with what [admin.Value.Decode] returns, so
+// integers are int64.
+func (h *Hub) AwaitValue(tb testing.TB, id, channel string, want any) (samples []admin.Sample) {
+	tb.Helper()
+	await(tb, func() (bool, string) {
+		samples = h.Samples(tb, id, channel)
+		values := Decode(tb, samples...)
+		return slices.ContainsFunc(values, func(v any) bool { return reflect.DeepEqual(v, want) }),
+			fmt.Sprintf("device %s: %s has %d samples, and none that is %v; the last ones: %v", id, channel, len(samples), want, values[max(0, len(values)-10):])
+	})
+	return samples
 }
 
 // Decode returns the values of samples: nil, bool, int64, float64, time.Time, string, []byte, []any or map[string]any of these.
