@@ -9,7 +9,6 @@ import (
 	_ "embed"
 	"errors"
 	"flag"
-	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -43,7 +42,8 @@ func main() {
 		err = run(ctx, cfg, h, time.Tick(time.Second))
 	}
 	if err != nil {
-		log.Fatal(err)
+		slog.Error("stopped", "err", err)
+		os.Exit(1)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log"
 	"log/slog"
 	"math"
 	"net"
@@ -45,15 +44,15 @@ func main() {
 	defer stop()
 
 	g, err := fromEnvironment(*dir)
-	if err != nil {
-		log.Fatal(err)
+	if err == nil {
+		var l net.Listener
+		if l, err = net.Listen("tcp", *listen); err == nil {
+			err = g.run(ctx, l)
+		}
 	}
-	l, err := net.Listen("tcp", *listen)
 	if err != nil {
-		log.Fatal(err)
-	}
-	if err := g.run(ctx, l); err != nil {
-		log.Fatal(err)
+		slog.Error("stopped", "err", err)
+		os.Exit(1)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	_ "embed"
 	"errors"
 	"flag"
-	"log"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -40,7 +39,8 @@ func main() {
 		err = run(ctx, cfg, *room, time.Tick(*every), measure)
 	}
 	if err != nil {
-		log.Fatal(err)
+		slog.Error("stopped", "err", err)
+		os.Exit(1)
 	}
 }
 
