@@ -23,7 +23,7 @@ lint: ## go vet and golangci-lint
 fuzz: ## run every fuzz test for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-crash: build ## kill the hub a hundred times under load; nothing acknowledged may be missing
+crash: build ## kill the hub a hundred times under load, and a device a thousand times; nothing may be missing
 	@scripts/nested.sh crash
 
 bench: build ## compare the hub with a mosquitto on this machine

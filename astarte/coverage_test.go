@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestCoverage checks the SDK's tables in docs/coverage: what they say is ours exists, and so do the tests that they name; each row names one.
+// TestCoverage checks the SDK's tables in docs/coverage: what they say is ours exists, and so do the tests that they name, here or in conformance/astartego; each row names one.
 func TestCoverage(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join("..", "docs", "coverage", "astarte.md"))
 	if err != nil {
@@ -58,6 +58,11 @@ func declarations(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	outside, err := filepath.Glob("../conformance/astartego/*_test.go")
+	if err != nil || len(outside) == 0 {
+		t.Fatalf("conformance/astartego: %d files, %v", len(outside), err)
+	}
+	files = append(files, outside...)
 	names := map[string]bool{}
 	for _, file := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)

@@ -66,7 +66,7 @@
 // # Tests
 //
 // Package hub/hubtest runs an Astarte inside a Go test. This package's own tests use it, and compare with what astarte-device-sdk 0.14.0 for Python sends;
-// docs/coverage/astarte.md maps each item of that SDK to one of ours.
+// docs/coverage/astarte.md maps each item of that SDK to one of ours. conformance/astartego runs the same scenarios as that SDK does against the built hub, kills devices, and breaks their network.
 //
 // Not there: the message hub (gRPC), which is a later part.
 package astarte

@@ -7,7 +7,9 @@ source scripts/lib.sh
 export FAIRLEAD_BIN=$PWD/bin/fairlead
 case ${1:-} in
 crash)
-	FAIRLEAD_CRASH_KILLS=${KILLS:-100} exec go test -C conformance -v -count=1 -run TestNothingAcknowledgedIsLost -timeout 60m ./crash
+	kills=${KILLS:-100}
+	FAIRLEAD_CRASH_KILLS=$kills go test -C conformance -v -count=1 -run TestNothingAcknowledgedIsLost -timeout 60m ./crash
+	FAIRLEAD_DEVICE_KILLS=$((10 * kills)) exec go test -C conformance -v -count=1 -run TestDeviceIsKilled -timeout 60m ./astartego
 	;;
 bench)
 	need mosquitto mosquitto || { echo "bench: NOT RUN: there is no mosquitto to compare with" >&2; exit 3; }

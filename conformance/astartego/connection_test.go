@@ -186,8 +186,7 @@ func TestTLS(t *testing.T) {
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(v), func(t *testing.T) {
 			g := p.gadget(t, "DeviceQos")
-			tap := newTap(t, g)
-			tap.server.MinVersion, tap.server.MaxVersion = v, v
+			newTap(t, g).versions(v, v)
 			g.connect()
 			g.send("DeviceQos", "/unique", 1)
 			g.settle()
@@ -196,8 +195,7 @@ func TestTLS(t *testing.T) {
 	}
 	t.Run("TLS 1.1", func(t *testing.T) {
 		g := p.gadget(t)
-		tap := newTap(t, g)
-		tap.server.MinVersion, tap.server.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		newTap(t, g).versions(tls.VersionTLS10, tls.VersionTLS11)
 		if err := g.failed(); err == nil {
 			t.Error("connected")
 		}

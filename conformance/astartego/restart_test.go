@@ -15,6 +15,7 @@ var outboxConfig = outbox.Config{MaxMessages: 100_000}
 
 // The hub stops and starts again, in order and by kill -9, under load, and nothing is lost or out of order; nobody holds its sockets meanwhile.
 func TestHubRestarts(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		end   func(p *platform) error
@@ -24,6 +25,7 @@ func TestHubRestarts(t *testing.T) {
 		{"kill -9", func(p *platform) error { return p.hub.Kill() }, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			p := own(t)
 			g := p.gadget(t, "DeviceKept", "DeviceProperties", "ServerProperties", "ServerIndividualUnique")
 			box, err := openOutbox(t.Context(), filepath.Join(t.TempDir(), "outbox.db"), outboxConfig)
@@ -104,6 +106,7 @@ func inOrder(t *testing.T, what string, series []any, n int, once bool) {
 
 // A device that the hub has never seen connects while there is no hub, and waits for it.
 func TestHubIsNotThereYet(t *testing.T) {
+	t.Parallel()
 	p := own(t)
 	g := p.gadget(t, "DeviceKept", "DeviceProperties")
 	must(t, p.hub.Stop())

@@ -23,23 +23,37 @@ import (
 
 // A tap sits between a device and the hub's broker, with the device's own certificate, and sees every packet. It may hold them up and break the connection.
 type tap struct {
-	server *tls.Config // towards the device
 	client *tls.Config // towards the hub
 	hub    string
 	addr   string
-
-	// packet is told of each packet before it is passed on, up from the device or down to it; numbers count connections. It may wait. An error ends the connection. It is
-	// called by two goroutines for each connection.
-	packet func(connection int, up bool, p mqtt.Packet) error
 
 	listener net.Listener
 	loops    sync.WaitGroup
 	ctx      context.Context
 	cancel   context.CancelFunc
 
-	mu    sync.Mutex
-	count int // connections
-	open  map[net.Conn]struct{}
+	mu     sync.Mutex
+	server *tls.Config // towards the device; replaced, never changed
+	count  int         // connections
+	open   map[net.Conn]struct{}
+	// packet is told of each packet before it is passed on, up from the device or down to it; numbers count connections. It may wait. An error ends the connection. It is
+	// called by two goroutines for each connection.
+	packet func(connection int, up bool, p mqtt.Packet) error
+}
+
+// on sets what is told of packets.
+func (tp *tap) on(packet func(connection int, up bool, p mqtt.Packet) error) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.packet = packet
+}
+
+// versions sets which versions of TLS the device is offered.
+func (tp *tap) versions(least, most uint16) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.server = tp.server.Clone()
+	tp.server.MinVersion, tp.server.MaxVersion = least, most
 }
 
 // tapAuthority makes an authority and a certificate for localhost.
@@ -141,7 +155,13 @@ func (tp *tap) accept() {
 
 // serve carries one connection.
 func (tp *tap) serve(n int, c net.Conn) {
-	device := tls.Server(c, tp.server)
+	tp.mu.Lock()
+	server, packet := tp.server, tp.packet
+	tp.mu.Unlock()
+	if packet == nil {
+		packet = func(int, bool, mqtt.Packet) error { return nil }
+	}
+	device := tls.Server(c, server)
 	if device.HandshakeContext(tp.ctx) != nil {
 		return
 	}
@@ -155,16 +175,16 @@ func (tp *tap) serve(n int, c net.Conn) {
 	defer stop()
 	var down sync.WaitGroup
 	down.Go(func() {
-		_ = tp.pump(n, false, hub, device)
+		_ = pump(hub, device, func(p mqtt.Packet) error { return packet(n, false, p) })
 		_ = c.Close()
 	})
-	_ = tp.pump(n, true, device, hub)
+	_ = pump(device, hub, func(p mqtt.Packet) error { return packet(n, true, p) })
 	_ = hub.Close()
 	down.Wait()
 }
 
 // pump passes packets on.
-func (tp *tap) pump(n int, up bool, from io.Reader, to io.Writer) error {
+func pump(from io.Reader, to io.Writer, packet func(mqtt.Packet) error) error {
 	frames := mqtt.NewFrameReader(bufio.NewReader(from), 1<<20)
 	for {
 		f, err := frames.Next()
@@ -178,10 +198,8 @@ func (tp *tap) pump(n int, up bool, from io.Reader, to io.Writer) error {
 		if err := p.Decode(f, mqtt.V311); err != nil {
 			return err
 		}
-		if tp.packet != nil {
-			if err := tp.packet(n, up, p); err != nil {
-				return err
-			}
+		if err := packet(p); err != nil {
+			return err
 		}
 		if _, err := to.Write(p.Append(nil, mqtt.V311)); err != nil {
 			return err

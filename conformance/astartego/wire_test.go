@@ -34,7 +34,7 @@ type recorder struct {
 func record(t *testing.T, g *gadget) *recorder {
 	t.Helper()
 	r := &recorder{base: g.cfg.Realm + "/" + g.cfg.DeviceID}
-	newTap(t, g).packet = func(_ int, up bool, p mqtt.Packet) error {
+	newTap(t, g).on(func(_ int, up bool, p mqtt.Packet) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		switch p := p.(type) {
@@ -54,7 +54,7 @@ func record(t *testing.T, g *gadget) *recorder {
 			r.lines = append(r.lines, "DISCONNECT")
 		}
 		return nil
-	}
+	})
 	return r
 }
 
