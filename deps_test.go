@@ -51,6 +51,11 @@ var layers = []struct{ pkg, may, why string }{
 	},
 
 	{
+		"awsiot", ". identity outbox internal/engine internal/mqtt internal/mqtt/mqttclient internal/sigv4 internal/topic internal/wire/awswire",
+		"a platform's SDK stands on the engine, and knows neither another platform's nor the hub",
+	},
+
+	{
 		"internal/engine", ". identity outbox internal/mqtt internal/mqtt/mqttclient internal/topic",
 		"it stays connected and empties the outbox, on whatever platform",
 	},
@@ -130,6 +135,9 @@ var never = []struct{ from, not, why string }{
 	{"hub/internal/core", "net/http", "the core never hears of HTTP"},
 	{"cmd/...", "testing", "test helpers stay out of the binary"},
 	{"hub", module + "/astarte", "the hub must not lean on our SDK: others' devices use another"},
+	{"hub", module + "/awsiot", "the hub must not lean on our SDK: others' devices use another"},
+	{"awsiot", module + "/hub", "a device must not link the server"},
+	{"awsiot", "zombiezen.com/go/sqlite", "a device that needs no file must not link a database"},
 	{"outbox", "zombiezen.com/go/sqlite", "a device that needs no file must not link a database"},
 	{"identity", "net/http", "it is asked for requests and given certificates; who carries them is others' business"},
 	{"hub", "database/sql", "storage drivers use their library's direct interface, which is faster"},

@@ -24,7 +24,7 @@ var attributes = map[string]string{
 	"topic": "of a message", "filter": "of a subscription", "filters": "how many", "interface": "of Astarte", "authority": "the id of a registered one",
 	"version": "of what the line is about", "clean": "the client began anew", "session_present": "the server went on with a session",
 
-	"method": "of HTTP", "path": "of a URL, or of a value of Astarte", "status": "of HTTP", "url": "the hub's, or the one asked", "mqtt": "the address for MQTT", "server": "which of the hub's servers",
+	"method": "of HTTP", "path": "of a URL, or of a value of Astarte", "status": "of HTTP, or of a job", "job": "its ID", "url": "the hub's, or the one asked", "mqtt": "the address for MQTT", "server": "which of the hub's servers",
 	"use": "what a port is for", "port": "its number", "pid": "of the hub", "signal": "from the system",
 
 	"file": "its path", "moved": "where a damaged file is now", "saved": "how much of it was read", "id": "of a message in the outbox", "messages": "how many",

@@ -31,6 +31,7 @@ type Client struct {
 	ends     func() bool // whether Run was asked to end
 	will     *Will
 	refusals map[*refusal]struct{} // those who wait for one
+	readies  map[*func()]struct{}  // inside the package, to be called on each connection
 }
 
 // refusal waits until an attempt to connect is refused.
@@ -41,7 +42,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, clientID: cfg.ClientID, log: cfg.Logger, will: cfg.Will, refusals: map[*refusal]struct{}{}}
+	c := &Client{cfg: cfg, clientID: cfg.ClientID, log: cfg.Logger, will: cfg.Will, refusals: map[*refusal]struct{}{}, readies: map[*func()]struct{}{}}
 	if c.clientID == "" {
 		c.clientID = cfg.ThingName
 	}
@@ -167,8 +168,25 @@ func (c *Client) event(ev engine.Event) {
 
 // ready is told that there is a connection with all subscriptions.
 func (c *Client) ready() {
+	c.mu.Lock()
+	for call := range c.readies {
+		(*call)()
+	}
+	c.mu.Unlock()
 	if c.cfg.OnConnection != nil {
 		c.cfg.OnConnection(Connection{State: Connected, SessionPresent: c.present})
+	}
+}
+
+// onReady has call called on each connection, until stop is. It must not wait and not use the client.
+func (c *Client) onReady(call func()) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readies[&call] = struct{}{}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.readies, &call)
 	}
 }
 

@@ -176,9 +176,9 @@ type DropBehavior uint8
 
 // The behaviours. While there is a connection everybody waits for room instead, as it comes by itself.
 const (
-	DropNewest DropBehavior = iota // publishing fails with [ErrQueueFull]
-	DropOldest                     // the oldest message that waits ends with [ErrQueueFull]
-	WaitForRoom                    // publishing waits for room, or for a connection if Size is 0
+	DropNewest  DropBehavior = iota // publishing fails with [ErrQueueFull]
+	DropOldest                      // the oldest message that waits ends with [ErrQueueFull]
+	WaitForRoom                     // publishing waits for room, or for a connection if Size is 0
 )
 
 // String returns the behaviour in words.

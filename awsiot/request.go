@@ -34,13 +34,13 @@ func (r *requests) init() {
 
 // A request is a question to AWS IoT.
 type request struct {
-	op      string   // for errors
-	topic   string   // to publish to
-	payload []byte   // with the token in it
-	token   string   // "" if the service knows none
-	filters []string // by which the answer comes
-	oneShot bool     // unsubscribe afterwards
-	again   bool     // asking again is harmless
+	op      string        // for errors
+	topic   string        // to publish to
+	payload []byte        // with the token in it
+	token   string        // "" if the service knows none
+	filters []string      // by which the answer comes
+	oneShot bool          // unsubscribe afterwards
+	again   bool          // asking again is harmless
 	gate    chan struct{} // bounds how many are under way; nil: nothing does
 }
 

@@ -25,12 +25,12 @@ type subscriptions struct {
 }
 
 type subscription struct {
-	filter  string
-	want    mqtt.Subscription // as it was asked for
-	user    *userSubscription // of Subscribe; nil: none
-	inner   []*hook
-	holds   int  // of requests whose answers come this way
-	kept    bool // for the answers to later requests, too
+	filter string
+	want   mqtt.Subscription // as it was asked for
+	user   *userSubscription // of Subscribe; nil: none
+	inner  []*hook
+	holds  int  // of requests whose answers come this way
+	kept   bool // for the answers to later requests, too
 
 	granted QoS
 	err     error
