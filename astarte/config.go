@@ -142,14 +142,15 @@ func (s ConnectionState) String() string {
 
 // A Connection is a change of the connection.
 type Connection struct {
-	// State is Connected when the device has connected and told Astarte about itself; otherwise Connecting after a connection was lost or an attempt has failed, and
+	// State is Connected when the device has connected and told Astarte about itself, and with an Err also later; otherwise Connecting after a connection was lost or an attempt has failed, and
 	// Disconnected when Run ends.
 	State ConnectionState
 	// SessionPresent tells, with Connected, that Astarte still had the session, with what it has sent meanwhile.
 	SessionPresent bool
-	// Err is why there is no connection; nil with Connected, and if Run was asked to end.
+	// Err is why there is no connection; nil if Run was asked to end. With Connected it is nil when the device has connected; otherwise it is why the certificate, after two thirds of its
+	// life, could not be renewed. The connection goes on, and new ones are made, as long as the certificate is valid.
 	Err error
-	// Retry is, with Connecting, when the next attempt is made, from then.
+	// Retry is, with Err, when the next attempt is made, from then.
 	Retry time.Duration
 }
 

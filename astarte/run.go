@@ -19,7 +19,7 @@ import (
 )
 
 // Run connects the device, and keeps it connected, until ctx ends; then it disconnects in order and returns nil. It gets a certificate when there is none, renews it
-// in time and when Astarte does not accept it any more, and does not give up: [Config.OnConnection] is told what is wrong. Other errors are those
+// in time and when Astarte does not accept it any more (a certificate that cannot be renewed is used as long as it is valid), and does not give up: [Config.OnConnection] is told what is wrong. Other errors are those
 // of files. When it has returned it can be called again.
 func (d *Device) Run(ctx context.Context) error {
 	e, err := d.begin(ctx)
@@ -293,6 +293,8 @@ func (d *Device) connection(ev engine.Event, ended bool) {
 		if ended {
 			c = Connection{State: Disconnected}
 		}
+	case engine.NotRenewed:
+		c.State = Connected
 	case engine.Unsubscribed:
 		return // the engine has logged it
 	}

@@ -143,16 +143,17 @@ func (e *Engine) renew(l *live, c *Connection) (next *Connection, why error) {
 	at := c.RenewAt
 	for {
 		asked, due := e.asked(l.ctx, at)
-		if l.ctx.Err() != nil {
-			return nil, nil
-		}
 		if asked == nil && !due {
-			continue
+			return nil, nil
 		}
 		next, err := e.cfg.Prepare(l.ctx, Attempt{Number: 1, Renewal: true, Redirect: e.redirected(nil)})
 		if err != nil {
+			if l.ctx.Err() != nil {
+				return nil, nil
+			}
 			pause := wait.after(0, err)
 			e.cfg.Logger.Warn("connection not renewed, will try again", "err", err, "retry", pause)
+			e.event(Event{Kind: NotRenewed, Err: err, Retry: pause})
 			if sleep(l.ctx, pause) != nil {
 				return nil, nil
 			}
@@ -172,31 +173,32 @@ func (e *Engine) renew(l *live, c *Connection) (next *Connection, why error) {
 // longestNap bounds how long a timer runs: clocks are set, and devices sleep.
 const longestNap = time.Minute
 
-// asked waits until it is time, or somebody has asked for a reconnection.
+// asked waits until it is time, or somebody has asked for a reconnection; and in either case until the session has started: what that has under way is worth
+// more than a renewal, and programs are told in this order.
 func (e *Engine) asked(ctx context.Context, at time.Time) (why error, due bool) {
-	nap := longestNap
-	if !at.IsZero() {
-		nap = min(nap, max(0, time.Until(at)))
-	}
-	t := time.NewTimer(nap)
-	defer t.Stop()
 	for {
 		e.mu.Lock()
-		changed := e.changed
-		if e.ready { // not while the session is being started
+		changed, ready := e.changed, e.ready
+		if ready {
 			why, e.again = e.again, nil
 		}
 		e.mu.Unlock()
-		if why != nil {
-			return why, false
+		nap := longestNap
+		if ready && !at.IsZero() {
+			nap = min(nap, time.Until(at))
 		}
+		if why != nil || nap <= 0 {
+			return why, why == nil
+		}
+		t := time.NewTimer(nap)
 		select {
 		case <-changed:
 		case <-t.C:
-			return nil, !at.IsZero() && !time.Now().Before(at)
 		case <-ctx.Done():
+			t.Stop()
 			return nil, false
 		}
+		t.Stop()
 	}
 }
 

@@ -81,7 +81,8 @@ type Connection struct {
 	Dialer  mqttclient.Dialer
 	Connect mqtt.Connect
 	// RenewAt is when to prepare another connection, because this one's credentials are about to end. When that is ready, and nothing is under
-	// way or QuietTimeout has passed, the connection is ended in order and the other one made at once. The zero time: never.
+	// way or QuietTimeout has passed, the connection is ended in order and the other one made at once. Until it is ready, which may be long
+	// after RenewAt, this one goes on: Prepare is asked again after pauses as between attempts, and OnEvent is told (NotRenewed). The zero time: never.
 	RenewAt time.Time
 }
 
@@ -92,10 +93,10 @@ type Event struct {
 	SessionPresent bool
 	// ConnAck, of Connected, is what the server said.
 	ConnAck mqtt.ConnAck
-	// Err, of Disconnected and Failed, is why: a *[mqttclient.ServerError] if the server said so itself; [ErrRenewal] or [ErrReconnect] if it was
+	// Err, of Disconnected, Failed and NotRenewed, is why: a *[mqttclient.ServerError] if the server said so itself; [ErrRenewal] or [ErrReconnect] if it was
 	// the engine; the context's cause if Run ends.
 	Err error
-	// Retry, of Disconnected and Failed, is when the next attempt is made, from then.
+	// Retry, of Disconnected, Failed and NotRenewed, is when the next attempt is made, from then.
 	Retry time.Duration
 	// Filter, of Unsubscribed, is the subscription that the server refused, for Err.
 	Filter string
@@ -110,6 +111,7 @@ const (
 	Disconnected                      // a connection has ended; everything that came on it was handed out before
 	Failed                            // an attempt did not come as far as CONNACK
 	Unsubscribed                      // the server refused a subscription
+	NotRenewed                        // the connection is to be replaced, and Prepare has failed: the present one goes on
 )
 
 // String returns the kind in lower case.
@@ -123,6 +125,8 @@ func (k EventKind) String() string {
 		return "failed"
 	case Unsubscribed:
 		return "unsubscribed"
+	case NotRenewed:
+		return "not renewed"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }
