@@ -119,6 +119,10 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/hubtest", "hub hub/admin identity internal/memnet internal/wire/astartewire", "users import it into their tests; it does what operators do, and no SDK may"},
 	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
 	{"examples/*", ". astarte identity outbox outbox/sqlitebox", "what users write has public packages only"},
+	{
+		"cmd/fairlead/internal/demo", ". astarte identity hub hub/admin internal/engine internal/mqtt internal/mqtt/mqttclient cmd/fairlead/internal/realm",
+		"devices, and those who provision them: it knows the SDK, and of the hub only where it is",
+	},
 	{"cmd/fairlead/internal/realm", "astarte identity internal/wire/astartewire", "what operators of a realm do, who need no hub for it"},
 	{"cmd/fairlead", "hub hub/admin internal/durable astarte cmd/fairlead/internal/...", "the program is a small shell around the library, so that others can be one too"},
 }

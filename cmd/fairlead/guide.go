@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/fairlead-iot/fairlead/cmd/fairlead/internal/demo"
 	"github.com/fairlead-iot/fairlead/hub"
 )
 
@@ -62,6 +63,29 @@ func (g guide) Run(verb string) string { return g.command + " " + verb + g.flags
 func (g guide) print(w io.Writer) error {
 	var b strings.Builder
 	if err := guideTemplate.Execute(&b, g); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+//go:embed guide/demo.tmpl
+var demoText string
+
+var demoTemplate = template.Must(template.New("demo").Parse(demoText))
+
+// printDemo prints what there is to see of the demo.
+func (g guide) printDemo(w io.Writer, devices []demo.Device) error {
+	page := struct {
+		guide
+		Devices []demo.Device
+		IDs     map[string]string // by name
+	}{g, devices, map[string]string{}}
+	for _, d := range devices {
+		page.IDs[d.Name] = d.Key.ID
+	}
+	var b strings.Builder
+	if err := demoTemplate.Execute(&b, page); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, b.String())

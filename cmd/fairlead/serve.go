@@ -95,7 +95,7 @@ The first interrupt or SIGTERM stops the hub in order, the second one at once; n
 }
 
 // runHub runs a hub until a signal comes. ready, which may be nil, is called when it serves.
-func runHub(ctx context.Context, cfg hub.Config, ready func(*hub.Hub)) error {
+func runHub(ctx context.Context, cfg hub.Config, ready func(context.Context, *hub.Hub)) error {
 	h, err := hub.New(cfg)
 	if err != nil {
 		return err
@@ -112,12 +112,14 @@ func runHub(ctx context.Context, cfg hub.Config, ready func(*hub.Hub)) error {
 		select {
 		case <-h.Ready():
 			if ready != nil {
-				ready(h)
+				ready(ctx, h)
 			}
 		case <-done:
 		}
 	})
-	return h.Run(ctx)
+	err = h.Run(ctx)
+	cancel() // ready may still be at work, also when it was not ctx that ended the hub
+	return err
 }
 
 func newLogger(w io.Writer, l config.Log) *slog.Logger {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead-iot/fairlead/cmd/fairlead/internal/demo"
 	"github.com/fairlead-iot/fairlead/hub"
 )
 
@@ -26,6 +27,7 @@ type upFlags struct {
 	plainListen     netip.Addr
 	anonymous       bool
 	names           []string
+	demo            bool
 	stopGrace       time.Duration
 	logLevel        slog.Level
 }
@@ -41,11 +43,12 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Start a hub for development, in the foreground",
 		Long: `Starts a hub in a folder of its own. The first start makes a certificate authority, a tenant called dev, and
-credentials for each platform; later starts find them there. It prints how to point an official SDK at it.
+credentials for each platform; later starts find them there. It prints how to point an official SDK at it. With --demo there
+are devices to look at: a house of them, on this project's own SDK, which come and go with the hub.
 
 Sockets that a service manager has opened (LISTEN_FDS, named mqtt, https and mqtt-plain) are used in place of --listen and the ports.
 The first interrupt or SIGTERM stops the hub in order, the second one at once; nothing acknowledged is lost either way.`,
-		Example: "  fairlead up\n  fairlead up --listen 0.0.0.0 --name hub.example.org",
+		Example: "  fairlead up\n  fairlead up --demo\n  fairlead up --listen 0.0.0.0 --name hub.example.org",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("mqtt-plain-listen") {
@@ -64,6 +67,7 @@ The first interrupt or SIGTERM stops the hub in order, the second one at once; n
 	fl.BoolVar(&f.anonymous, "mqtt-anonymous", false, "let clients of --mqtt-plain-port in without a user name; on a loopback address only")
 	fl.StringArrayVar(&f.names, "name", nil, "further host `name` or IP address for the server certificate, may be repeated; "+
 		"the first one is what clients are told")
+	fl.BoolVar(&f.demo, "demo", false, "run simulated devices of each platform too, until the hub ends")
 	fl.DurationVar(&f.stopGrace, "stop-grace", f.stopGrace, "how long to go on answering HTTP after MQTT is closed, at a stop")
 	fl.TextVar(&f.logLevel, "log-level", f.logLevel, "`level` of the log on stderr: debug, info, warn or error")
 	return cmd
@@ -94,9 +98,21 @@ func up(cmd *cobra.Command, f upFlags) error {
 		MQTTPlainPort:   int(f.plainPort),
 		MQTTPlainListen: f.plainListen,
 		MQTTAnonymous:   f.anonymous,
-	}, func(h *hub.Hub) {
-		if err := newGuide(h.State(), f).print(cmd.OutOrStdout()); err != nil {
+	}, func(ctx context.Context, h *hub.Hub) {
+		g := newGuide(h.State(), f)
+		if err := g.print(cmd.OutOrStdout()); err != nil {
 			log.Warn("cannot print the guide", "err", err)
+		}
+		if !f.demo {
+			return
+		}
+		err := demo.Run(ctx, demo.Config{State: h.State(), Logger: log}, func(devices []demo.Device) {
+			if err := g.printDemo(cmd.OutOrStdout(), devices); err != nil {
+				log.Warn("cannot print the guide", "err", err)
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			log.Error("there is no demo", "err", err)
 		}
 	})
 	if err != nil {
