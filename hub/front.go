@@ -104,6 +104,7 @@ func (h *Hub) openFront(p *parts) {
 		MQTT:     mqttProtocols,
 		Timeout:  p.limits.ConnectTimeout,
 		Gate:     p.webGate,
+		Pace:     p.pace,
 		Pending:  p.pending,
 		Logger:   h.cfg.Logger.With("server", "https"),
 	})

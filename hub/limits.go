@@ -25,6 +25,11 @@ type Limits struct {
 	// HTTPSPerAddress is how many of those may come from one IPv4 address, or from one /64 of IPv6. 0 is as many as are
 	// still free, so that one address can have half of all.
 	HTTPSPerAddress int
+	// FailedConnects is for how many connections a second that come to nothing others from the same places are not slowed
+	// down, in all, and FailedConnectsPerAddress from one IPv4 address, or from one /64 of IPv6; ten seconds' worth may come
+	// at once. 0 is DefaultFailedConnects and DefaultFailedConnectsPerAddress.
+	FailedConnects           int
+	FailedConnectsPerAddress int
 	// ConnectTimeout bounds a TLS handshake, and, anew, the wait for CONNECT. 0 is DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// HeaderTimeout bounds the wait for the header of an HTTP request. 0 is DefaultConnectTimeout.
@@ -51,6 +56,9 @@ const (
 	DefaultHTTPSConnections = 4096
 	DefaultConnectTimeout   = 10 * time.Second
 	DefaultHeaderBytes      = 64 << 10
+
+	DefaultFailedConnects           = 200
+	DefaultFailedConnectsPerAddress = 20
 
 	DefaultMQTTSessions               = 500_000
 	DefaultMQTTSessionsPerDevice      = 1_000
@@ -83,6 +91,8 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.MQTTPendingPerAddress, 0},
 		{&l.HTTPSConnections, most.HTTPSConnections},
 		{&l.HTTPSPerAddress, 0},
+		{&l.FailedConnects, DefaultFailedConnects},
+		{&l.FailedConnectsPerAddress, DefaultFailedConnectsPerAddress},
 		{&l.HeaderBytes, DefaultHeaderBytes},
 		{&l.MQTTSessions, DefaultMQTTSessions},
 		{&l.MQTTSessionsPerDevice, DefaultMQTTSessionsPerDevice},
@@ -128,6 +138,17 @@ func (l Limits) check() (errs []error) {
 
 // maxHeaderBytes is the most that Limits.HeaderBytes can be.
 const maxHeaderBytes = 16 << 20
+
+// pace returns what the limits on failed connections make; math.MaxInt is none.
+func (l Limits) pace() *listen.Pace {
+	rate := func(n int) int {
+		if n == math.MaxInt {
+			return 0
+		}
+		return n
+	}
+	return listen.NewPace(rate(l.FailedConnects), rate(l.FailedConnectsPerAddress))
+}
 
 // limits returns what holds, and warns where descriptors may run out before a limit is reached.
 func (h *Hub) limits() Limits {

@@ -1,8 +1,6 @@
 package hub
 
 import (
-	"io"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -13,31 +11,13 @@ import (
 // a connection has a counter of its own.
 func TestLimitsAreCounted(t *testing.T) {
 	r := start(t, Config{Development: true})
-	c, err := r.State().Client(r.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.HTTP.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.Token)
-	res, err := c.HTTP.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := r.scrape(t)
 	text, err := os.ReadFile("../docs/limits.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range regexp.MustCompile(`fairlead_[a-z_]+`).FindAllString(string(text), -1) {
-		if !strings.Contains(string(body), "# TYPE "+name+" ") {
+		if !strings.Contains(body, "# TYPE "+name+" ") {
 			t.Errorf("docs/limits.md names %s, and /metrics has not got it", name)
 		}
 	}
@@ -51,7 +31,7 @@ func TestLimitsAreCounted(t *testing.T) {
 				continue
 			}
 			limits++
-			if !strings.Contains(string(body), `fairlead_connections_limited_total{limit="`+m[1]+`"} `) {
+			if !strings.Contains(body, `fairlead_connections_limited_total{limit="`+m[1]+`"} `) {
 				t.Errorf("%s costs connections, and they are not counted", m[1])
 			}
 		}

@@ -58,6 +58,7 @@ func connectionMetrics(p *parts) []metrics.Metric {
 		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
 		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
 		{Name: "mqtt_connections_pending", Help: "Open MQTT connections that have not signed in yet.", Kind: gauge, Read: func() (float64, bool) { return float64(p.pending.Open()), true }},
+		{Name: "connections_delayed_total", Help: "Connections that had to wait because others from their address, or many in all, had come to nothing.", Kind: counter, Read: func() (float64, bool) { return float64(p.pace.Delayed()), true }},
 		{Name: "https_connections", Help: "Open connections to the HTTPS port, without those that are MQTT.", Kind: gauge, Read: func() (float64, bool) { return float64(p.webGate.Open()), true }},
 	}
 	for limit, read := range map[string]func() int64{ // by the names that the limits have in the configuration
@@ -68,6 +69,9 @@ func connectionMetrics(p *parts) []metrics.Metric {
 		"mqtt_pending_per_address": p.pending.Crowded,
 		"https_connections":        p.webGate.Full,
 		"https_per_address":        p.webGate.Crowded,
+
+		"failed_connects":             p.pace.Full,
+		"failed_connects_per_address": p.pace.Crowded,
 	} {
 		list = append(list, metrics.Metric{
 			Name: "connections_limited_total", Help: "Connections closed because a limit was reached.", Kind: counter,

@@ -12,48 +12,10 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/admin"
 )
 
-// TestMetrics: every name that the documentation promises is there, and every number is one.
-func TestMetrics(t *testing.T) {
-	r := start(t, Config{Development: true})
-	c, err := r.State().Client(r.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.HTTP.CloseIdleConnections()
-	req, err := http.NewRequest(http.MethodGet, c.URL+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.Token)
-	res, err := c.HTTP.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 {
-		t.Fatalf("got %s, %v", res.Status, err)
-	}
-	for _, want := range []string{
-		`fairlead_build_info\{version="[^"]+"\} 1`, `fairlead_ready 1`, `fairlead_mqtt_connections 0`, `fairlead_mqtt_sessions 0`,
-		`fairlead_mqtt_connections_refused_total 0`, `fairlead_mqtt_messages_received_total 0`, `fairlead_commits_total [1-9]\d*`,
-		`fairlead_commit_queue_bytes 0`, `fairlead_storage_bytes\{part="database"\} [1-9]`, `fairlead_storage_bytes\{part="log"\} \d`,
-		`fairlead_api_event_streams 0`, `go_goroutines \d+`,
-	} {
-		if !regexp.MustCompile(`(?m)^` + want).Match(body) {
-			t.Errorf("want %s in\n%s", want, body)
-		}
-	}
-}
-
-// TestMetricsAreDocumented: the table in the documentation has all metrics, and no others.
-func TestMetricsAreDocumented(t *testing.T) {
-	r := start(t, Config{Development: true})
-	c, err := r.State().Client(r.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.HTTP.CloseIdleConnections()
+// scrape returns what Prometheus gets.
+func (r *running) scrape(t *testing.T) string {
+	t.Helper()
+	c := r.admin(t)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -65,9 +27,32 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("got %s, %v", res.Status, err)
 	}
+	return string(body)
+}
+
+// TestMetrics: every name that the documentation promises is there, and every number is one.
+func TestMetrics(t *testing.T) {
+	r := start(t, Config{Development: true})
+	body := r.scrape(t)
+	for _, want := range []string{
+		`fairlead_build_info\{version="[^"]+"\} 1`, `fairlead_ready 1`, `fairlead_mqtt_connections 0`, `fairlead_mqtt_sessions 0`,
+		`fairlead_mqtt_connections_refused_total 0`, `fairlead_mqtt_messages_received_total 0`, `fairlead_commits_total [1-9]\d*`,
+		`fairlead_commit_queue_bytes 0`, `fairlead_storage_bytes\{part="database"\} [1-9]`, `fairlead_storage_bytes\{part="log"\} \d`,
+		`fairlead_api_event_streams 0`, `go_goroutines \d+`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(body) {
+			t.Errorf("want %s in\n%s", want, body)
+		}
+	}
+}
+
+// TestMetricsAreDocumented: the table in the documentation has all metrics, and no others.
+func TestMetricsAreDocumented(t *testing.T) {
+	r := start(t, Config{Development: true})
+	body := r.scrape(t)
 	text, err := os.ReadFile("../docs/admin-api.md")
 	if err != nil {
 		t.Fatal(err)
@@ -84,8 +69,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 	there := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE fairlead_(\w+) `).FindAllSubmatch(body, -1) {
-		there[string(m[1])] = true
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE fairlead_(\w+) `).FindAllStringSubmatch(body, -1) {
+		there[m[1]] = true
 	}
 	for name := range there {
 		if !documented[name] {

@@ -51,6 +51,7 @@ type parts struct {
 	plain       net.Listener // nil: no such port
 	pending     *listen.Gate // of MQTT connections that have not signed in
 	webGate     *listen.Gate // of the HTTPS port
+	pace        *listen.Pace
 	front       *listen.Front
 	store       store.Store
 	committer   *commit.Committer
@@ -280,10 +281,11 @@ func (h *Hub) assemble(p *parts) {
 	p.hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
 	p.pending = listen.NewGate(p.limits.MQTTPending, p.limits.MQTTPendingPerAddress)
+	p.pace = p.limits.pace()
 	h.openFront(p)
 	p.broker = broker.New(broker.Config{
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
-		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, MaxConnections: p.limits.MQTTConnections,
+		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, Pace: p.pace, MaxConnections: p.limits.MQTTConnections,
 		MaxSessions: p.limits.MQTTSessions,
 		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),

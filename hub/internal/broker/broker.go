@@ -16,6 +16,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -49,6 +50,8 @@ type Config struct {
 	WriteTimeout time.Duration
 	// Pending bounds connections that have not signed in yet. nil: DefaultPending in all.
 	Pending *listen.Gate
+	// Pace slows down connections from where others have come to nothing. nil: none is.
+	Pace *listen.Pace
 	// MaxConnections bounds connections that have signed in. 0: no bound.
 	MaxConnections int
 	// Refused is told of each client that does not come in, and of each publish and subscription that is not allowed. It is
@@ -230,7 +233,9 @@ func (b *Broker) serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 	return listen.Accept(ctx, l, "MQTT", b.log, func(nc net.Conn) {
 		b.stats.Accepted.Add(1)
 		src := newSource(nc, tlsConfig)
-		if !src.Take(b.cfg.Pending) {
+		wait, ok := src.Enter(b.cfg.Pace)
+		if !ok || !src.Take(b.cfg.Pending) {
+			src.Released()
 			b.stats.Refused.Add(1)
 			if b.cfg.Refused != nil {
 				b.cfg.Refused(core.Refusal{Stage: core.StageAccept, Claim: core.Claim{Remote: src.Remote(), Plain: plain}, Err: core.ErrBusy})
@@ -239,16 +244,24 @@ func (b *Broker) serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 			return
 		}
 		wg.Add(1)
-		go b.admit(ctx, src, plain, wg.Done)
+		go b.admit(ctx, src, plain, wait, wg.Done)
 	})
 }
 
 // admit takes a connection through handshake, CONNECT and sign-in. What then serves it is a new goroutine, because
 // all this has made the stack of this one large, and most connections are idle for most of their life. done is called
 // when the connection has ended.
-func (b *Broker) admit(ctx context.Context, src *source, plain bool, done func()) {
+func (b *Broker) admit(ctx context.Context, src *source, plain bool, wait time.Duration, done func()) {
+	listen.Rest(ctx, wait) // when ctx has ended, open says so
 	c, err := b.open(ctx, src, plain)
 	src.Leave()
+	if err == nil {
+		src.Passed()
+	} else if ctx.Err() == nil && clientsFault(err) {
+		src.Failed()
+	} else {
+		src.Released()
+	}
 	if err != nil {
 		b.stats.Refused.Add(1)
 		b.log.Info("connection refused", "remote", src.RemoteAddr().String(), "err", err)
@@ -262,6 +275,17 @@ func (b *Broker) admit(ctx context.Context, src *source, plain bool, done func()
 		defer done()
 		c.serve(ctx)
 	}()
+}
+
+// clientsFault reports whether a client that was not let in has only itself to blame: nobody is to be slowed down because
+// the hub is in a bad way.
+func clientsFault(err error) bool {
+	for _, ours := range []error{core.ErrStorage, core.ErrStopping, core.ErrBusy, core.ErrFull, core.ErrSessions} {
+		if errors.Is(err, ours) {
+			return false
+		}
+	}
+	return true
 }
 
 // leaveAll has every connection end in good order.

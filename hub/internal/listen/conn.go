@@ -45,6 +45,7 @@ type Conn struct {
 	full bool // the last read from app filled the buffer given: it may hold more
 
 	place atomic.Pointer[Gate] // where it counts; nil: nowhere
+	pace  *pacing              // nil: none has been asked
 	web   *webSocket           // nil: not a WebSocket
 }
 

@@ -21,6 +21,8 @@ type FrontConfig struct {
 	Timeout time.Duration
 	// Gate counts the connections until they close or become MQTT.
 	Gate *Gate
+	// Pace slows down connections from where others have come to nothing. nil: none is.
+	Pace *Pace
 	// Pending is the gate for MQTT connections that have not signed in yet: WebSockets are led through it.
 	Pending *Gate
 	Logger  *slog.Logger // nil: discard
@@ -69,11 +71,20 @@ func (f *Front) Run(ctx context.Context) error {
 	})
 	err := Accept(ctx, f.cfg.Listener, "HTTPS", f.cfg.Logger, func(nc net.Conn) {
 		c := NewConn(nc, f.cfg.TLS)
-		if !c.Take(f.cfg.Gate) {
+		wait, ok := c.Enter(f.cfg.Pace)
+		if !ok || !c.Take(f.cfg.Gate) {
+			c.Released()
 			_ = c.Close()
 			return
 		}
-		wg.Go(func() { f.handshake(ctx, c) })
+		wg.Go(func() {
+			if !Rest(ctx, wait) {
+				c.Released()
+				_ = c.Close()
+				return
+			}
+			f.handshake(ctx, c)
+		})
 	})
 	cancel()
 	f.http.close()
@@ -87,6 +98,9 @@ func (f *Front) handshake(ctx context.Context, c *Conn) {
 	_ = c.SetDeadline(time.Now().Add(f.cfg.Timeout))
 	if err := t.HandshakeContext(ctx); err != nil {
 		f.cfg.Logger.Debug("TLS handshake", "remote", c.RemoteAddr().String(), "err", err)
+		if ctx.Err() == nil {
+			c.Failed()
+		}
 		c.Finish() // so that the alert arrives
 		return
 	}
@@ -95,6 +109,7 @@ func (f *Front) handshake(ctx context.Context, c *Conn) {
 		f.mqtt.put(c)
 		return
 	}
+	c.Released()
 	f.http.put(t)
 }
 
