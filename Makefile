@@ -26,7 +26,7 @@ fuzz: ## run every fuzz test for FUZZTIME (20s)
 crash: build ## kill the hub a hundred times under load, and a device a thousand times; nothing may be missing
 	@scripts/nested.sh crash
 
-bench: build ## compare the hub with a mosquitto on this machine
+bench: build ## compare the hub with a mosquitto on this machine, and measure a device
 	@scripts/nested.sh bench
 
 conformance: build ## the official SDKs against bin/fairlead

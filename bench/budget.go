@@ -74,6 +74,13 @@ var budgets = []budget{
 	{"idle connection, mutual TLS", "idle", plainTLS, 40, true, "KiB", absolute},
 	{"QoS 1 in when the hub has grown", "growth", grown, 0.9, false, "× an empty hub", timesRival},
 	{"a page of 1,000 samples, median", "growth", grown, 50, true, "ms", pageTime},
+	{"storing one at a time", "enqueue", boxAlone, 0.7, false, "× append and fsync", timesRival},
+	{"storing from concurrent producers", "producers", box64, 60_000, false, "msgs/s", absolute},
+	{"emptying an outbox, mutual TLS", "drain", drainFile, 50_000, false, "msgs/s", absolute},
+	{"device program", "size", sizeHere, 15, true, "MB", absolute},
+	{"device program", "size", sizeARM, 15, true, "MB", absolute},
+	{"device program's memory", "resident", deviceIdle, 20, true, "MiB", absolute},
+	{"device program's memory", "resident", devicePeak, 20, true, "MiB", absolute},
 }
 
 func (r *report) printBudgets(w io.Writer) {

@@ -1,6 +1,6 @@
 // Bench compares the hub with a mosquitto on the same machine, in the same run, under the same load, and with the
 // yardstick where a checkout of it is named. The hub checks each message and syncs it to disk before it acknowledges it;
-// mosquitto keeps nothing. See docs/performance.md for what is measured and how.
+// mosquitto keeps nothing. It also measures the device's half: the outbox, and a small program on the SDK. See docs/performance.md for what is measured and how.
 //
 //	bench/run                      everything, three rounds
 //	bench/run -only 8x100 -d 3s    one scenario

@@ -13,25 +13,40 @@ import (
 
 // A meter reads what a run costs.
 type meter struct {
-	pid       int
+	pid       int // of the server, or our own: then there is no generator
+	generator int // its process, 0 for our own
 	cpu, self time.Duration
 	all       machine.Usage
 	err       error
 }
 
 func (m *meter) begin() {
-	m.cpu, m.err = machine.CPU(m.pid)
-	m.self, m.all = machine.Self(), machine.Processors()
+	m.cpu, m.self, m.err = m.read()
+	m.all = machine.Processors()
+}
+
+func (m *meter) read() (server, generator time.Duration, err error) {
+	if server, err = machine.CPU(m.pid); err != nil {
+		return 0, 0, err
+	}
+	switch {
+	case m.pid == os.Getpid():
+	case m.generator == 0:
+		generator = machine.Self()
+	default:
+		generator, err = machine.CPU(m.generator)
+	}
+	return server, generator, err
 }
 
 func (m *meter) end() {
 	if m.err != nil {
 		return
 	}
-	var cpu time.Duration
-	cpu, m.err = machine.CPU(m.pid)
+	var cpu, self time.Duration
+	cpu, self, m.err = m.read()
 	all := machine.Processors()
-	m.cpu, m.self = cpu-m.cpu, machine.Self()-m.self
+	m.cpu, m.self = cpu-m.cpu, self-m.self
 	m.all = machine.Usage{Busy: all.Busy - m.all.Busy, Stolen: all.Stolen - m.all.Stolen, All: all.All - m.all.All}
 }
 

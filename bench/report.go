@@ -61,8 +61,11 @@ func (r *runResult) line(unit string) string {
 	if r.Seconds == 0 { // nothing that took time
 		return fmt.Sprintf("%10s %s", number(r.Value), unit)
 	}
-	return fmt.Sprintf("%10s %s  %6.2f CPU s/M  p50 %s  p99 %s  (others used %.0f %% of the machine)",
-		number(r.Value), unit, r.CPUPerMillion, micros(r.P50), micros(r.P99), r.OthersPercent)
+	latency := ""
+	if r.P99 > 0 { // it was measured
+		latency = fmt.Sprintf("  p50 %s  p99 %s", micros(r.P50), micros(r.P99))
+	}
+	return fmt.Sprintf("%10s %s  %6.2f CPU s/M%s  (others used %.0f %% of the machine)", number(r.Value), unit, r.CPUPerMillion, latency, r.OthersPercent)
 }
 
 // of returns one number of each run of a server, in the order of the rounds.
@@ -120,6 +123,9 @@ func (l *result) print(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %s | %s |", s.Server, spread(values, number), l.times(s))
 		if timed {
 			duration := func(f func(*runResult) time.Duration) string {
+				if s.P99 == 0 { // it was not measured
+					return ""
+				}
 				return micros(time.Duration(median(l.of(s.Server, func(r *runResult) float64 { return float64(f(r)) }))))
 			}
 			fmt.Fprintf(w, " %.2f | %s | %s |", median(l.of(s.Server, func(r *runResult) float64 { return r.CPUPerMillion })),

@@ -16,11 +16,13 @@ func TestBudgets(t *testing.T) {
 			&runResult{Round: round + 1, Server: mosquittoTLS, Value: v[1], Seconds: 1})
 	}
 	latency := &result{Name: "growth", Unit: "msgs/s", Page50: 51 * time.Millisecond}
+	small := &result{Name: "size", Unit: "MB", Runs: []*runResult{{Round: 1, Server: sizeARM, Value: 16}}}
 	var b strings.Builder
-	(&report{Results: []*result{one, latency}}).printBudgets(&b)
+	(&report{Results: []*result{one, latency, small}}).printBudgets(&b)
 	for _, want := range []string{
 		"| QoS 1 in over mutual TLS | fairlead, astarte | ≥ 2.5 × mosquitto | 2.50 | yes |",
 		"| a page of 1,000 samples, median | fairlead, grown | ≤ 50 ms | 51.00 | **no** |",
+		"| device program | linux/arm | ≤ 15 MB | 16.00 | **no** |",
 		"| connecting, mutual TLS | fairlead, astarte | ≥ 1.7 × mosquitto | NOT RUN |  |",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -19,7 +19,7 @@ type scenario struct {
 
 // scenarios in the order in which they run.
 func scenarios() []scenario {
-	list := make([]scenario, 0, 12)
+	list := make([]scenario, 0, 16)
 	for _, k := range ingests {
 		list = append(list, scenario{name: k.name, text: k.text, unit: k.unit, run: func(ctx context.Context, b *bench, res *result) error {
 			return b.interleave(ctx, res, k.subjects, b.rounds, func(ctx context.Context, s *subject) (*runResult, error) {
@@ -31,6 +31,11 @@ func scenarios() []scenario {
 		scenario{name: "storm", text: "Connecting: 16 workers connect, wait for CONNACK and leave; mutual TLS, nothing resumed", unit: "connects/s", run: runStorm},
 		scenario{name: "idle", text: "Memory of an idle connection: growth of the process by 2,000 of them", unit: "KiB each", less: true, run: runIdle},
 		scenario{name: "growth", text: "8 publishers, window 100, with 100,000 devices registered and 10 million samples stored", unit: "msgs/s", run: runGrowth},
+		scenario{name: "enqueue", text: "A device's outbox in a file: one producer that waits for each message, and the same bytes appended to a file and synced", unit: "msgs/s", run: runEnqueue},
+		scenario{name: "producers", text: "A device's outbox in a file: producers that wait for each of their messages", unit: "msgs/s", run: runProducers},
+		scenario{name: "drain", text: "A device connects with 200,000 readings in its outbox; mutual TLS", unit: "msgs/s", run: runDrain},
+		scenario{name: "size", text: "A small device program, linked", unit: "MB", less: true, run: runSize},
+		scenario{name: "resident", text: "Memory of a small device program", unit: "MiB", less: true, run: runResident},
 	)
 }
 
@@ -76,11 +81,9 @@ func (b *bench) interleave(ctx context.Context, res *result, names []string, rou
 		}
 	}
 	for round := range rounds {
-		sync, err := machine.MeasureSync(b.dir, time.Second/2)
-		if err != nil {
+		if err := b.measureSync(res); err != nil {
 			return err
 		}
-		res.Syncs = append(res.Syncs, sync)
 		for i := range there {
 			s := there[i]
 			if round%2 == 1 { // and in turn who comes first
@@ -93,12 +96,24 @@ func (b *bench) interleave(ctx context.Context, res *result, names []string, rou
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			r.Round, r.Server, r.Rival = round+1, s.name, s.rival
-			res.Runs = append(res.Runs, r)
-			fmt.Printf("  round %d  %-24s %s\n", r.Round, s.name, r.line(res.Unit))
+			res.add(round+1, s.name, s.rival, r)
 		}
 	}
 	return nil
+}
+
+// measureSync measures the disk alone, once for each round.
+func (b *bench) measureSync(res *result) error {
+	sync, err := machine.MeasureSync(b.dir, time.Second/2)
+	res.Syncs = append(res.Syncs, sync)
+	return err
+}
+
+// add notes what a server has come to in a round.
+func (l *result) add(round int, server, rival string, r *runResult) {
+	r.Round, r.Server, r.Rival = round, server, rival
+	l.Runs = append(l.Runs, r)
+	fmt.Printf("  round %d  %-24s %s\n", round, server, r.line(l.Unit))
 }
 
 // settle waits until the machine is as quiet as it gets.

@@ -51,7 +51,7 @@ func openWriter(path string) (*conn, error) {
 		"synchronous = FULL",
 		"wal_autocheckpoint = 1000",
 		"journal_size_limit = 8388608",
-		"cache_size = -1024",
+		"cache_size = -512",
 		"temp_store = MEMORY",
 		"trusted_schema = OFF",
 		"cell_size_check = ON",
@@ -59,7 +59,7 @@ func openWriter(path string) (*conn, error) {
 }
 
 func openReader(path string) (*conn, error) {
-	return openConn(path, sqlite.OpenReadOnly, "cache_size = -512", "trusted_schema = OFF", "query_only = ON", "cell_size_check = ON")
+	return openConn(path, sqlite.OpenReadOnly, "cache_size = -128", "trusted_schema = OFF", "query_only = ON", "cell_size_check = ON")
 }
 
 func (c *conn) close() error {

@@ -47,6 +47,18 @@ func Resident(pid int) int64 {
 	return n * int64(os.Getpagesize())
 }
 
+// Peak returns the most memory that a process has had in use, in bytes.
+func Peak(pid int) int64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
 // A Usage is the time that all processors together have spent, since the machine was started.
 type Usage struct {
 	Busy   time.Duration // for anybody on this machine
