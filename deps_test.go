@@ -79,6 +79,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/guess", "hub/internal/core", "it counts tries, whatever is tried"},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
+	{"hub/internal/job", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/feed", services, "samples of topics, whatever the dialect"},
 	{"hub/internal/trace", "", "it sends what it is told"},
