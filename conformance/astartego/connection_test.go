@@ -24,9 +24,8 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 )
 
-// visit connects with the device's certificate, as a second program with it would, and leaves. A connection that the device has is ended by that. With clean its session is
-// forgotten.
-func (g *gadget) visit(clean bool) {
+// visitor connects with the device's certificate, as a second program with it would. A connection that the device has is ended by that. The returned function leaves.
+func (g *gadget) visitor(p mqtt.Connect) (leave func()) {
 	g.t.Helper()
 	dir := filepath.Join(g.cfg.Dir, "crypto")
 	id, err := identity.Load(filepath.Join(dir, "device.key"), filepath.Join(dir, "device.crt"))
@@ -37,12 +36,23 @@ func (g *gadget) visit(clean bool) {
 	s, err := mqttclient.NewSession(mqttclient.Config{})
 	must(g.t, err)
 	ctx, cancel := context.WithCancel(g.t.Context())
-	defer cancel()
-	connected := false
-	err = s.Run(ctx, nc, mqtt.Connect{ClientID: "visitor", CleanStart: clean, KeepAlive: 60}, func(mqttclient.Connected) { connected = true; cancel() })
-	if !connected {
+	connected, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- s.Run(ctx, nc, p, func(mqttclient.Connected) { close(connected) }) }()
+	select {
+	case <-connected:
+	case err := <-ended:
 		g.t.Fatal(err)
 	}
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// visit connects, and leaves. With clean the device's session is forgotten.
+func (g *gadget) visit(clean bool) {
+	g.t.Helper()
+	g.visitor(mqtt.Connect{ClientID: "visitor", CleanStart: clean, KeepAlive: 60})()
 }
 
 // kick ends the device's connection, and leaves its session alone.

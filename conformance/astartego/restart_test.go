@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/astarte"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 	"github.com/fairlead-iot/fairlead/outbox"
 )
 
@@ -120,4 +122,22 @@ func TestHubIsNotThereYet(t *testing.T) {
 	g.settle()
 	equal(t, g.series("DeviceKept", "/volatile"), numbers(0, 1))
 	equal(t, g.read("DeviceProperties", ""), map[string]any{"integer_endpoint": shown(int32(0), true)})
+}
+
+// A will is data, also when the hub is killed before it can see the connection end.
+func TestWillOfAKilledHub(t *testing.T) {
+	t.Parallel()
+	p := own(t)
+	g := p.connected(t, "DeviceQos")
+	g.send("DeviceQos", "/unique", 1)
+	g.settle()
+	g.halt()
+	payload, inner := astartewire.BeginDocument(nil)
+	payload = astartewire.EndDocument(astartewire.AppendInt(payload, "v", 2), inner)
+	stay := g.visitor(mqtt.Connect{ClientID: "visitor", KeepAlive: 60, Will: &mqtt.Will{Topic: g.cfg.Realm + "/" + g.cfg.DeviceID + "/" + prefix + "DeviceQos/unique", Payload: payload, QoS: 1}})
+	must(t, p.hub.Kill())
+	stay()
+	must(t, p.start(t.Context()))
+	eventually(t, "the will", func() bool { return len(g.series("DeviceQos", "/unique")) == 2 })
+	equal(t, g.series("DeviceQos", "/unique"), numbers(1, 3))
 }

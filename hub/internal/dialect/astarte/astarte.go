@@ -60,6 +60,7 @@ var _ interface {
 	dialect.Identifier
 	dialect.Expirer
 	dialect.Developer
+	dialect.Executor
 } = (*Dialect)(nil)
 
 // New returns the dialect. It does no I/O.
