@@ -329,7 +329,7 @@ func (r *rig) finish() error {
 	r.t.Helper()
 	select {
 	case <-r.ended:
-	case <-time.After(10 * 24 * time.Hour):
+	case <-time.After(36 * time.Hour):
 		r.gate.to.Wait() // says where it hangs
 	}
 	wait()

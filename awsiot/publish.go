@@ -48,7 +48,11 @@ func (r *Result) Done() <-chan struct{} {
 // was dropped while it waited; or ErrUnavailable: nobody kept it, and the connection was lost.
 func (r *Result) Err() error {
 	if r.receipt != nil {
-		return r.receipt.Err()
+		err := r.receipt.Err()
+		if errors.Is(err, fairlead.ErrFull) { // the engine says that it was dropped, and not by whom
+			return fmt.Errorf("%w: %w", ErrQueueFull, err)
+		}
+		return err
 	}
 	select {
 	case <-r.done:

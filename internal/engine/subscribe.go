@@ -172,7 +172,9 @@ func (e *Engine) Unsubscribe(filters ...string) {
 		sub.removed = true
 		sub.settle()
 		e.subs.wanted = slices.Delete(slices.Clone(e.subs.wanted), i, i+1)
-		e.subs.stale = append(e.subs.stale, f)
+		if sub.err == nil { // one that was refused the server does not have
+			e.subs.stale = append(e.subs.stale, f)
+		}
 	}
 	e.subs.wake()
 }

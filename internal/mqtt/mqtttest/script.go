@@ -290,3 +290,24 @@ func Do(name string, f func()) Step {
 		return nil
 	}}
 }
+
+// SendThat is the step in which the peer sends a packet that is made when it is its turn, as for an answer that repeats a part of the question. See [Send].
+func SendThat(name string, make func() any) Step {
+	return Step{"SendThat " + name, func(p *Peer) error {
+		out := packet(make())
+		p.fill(out)
+		return p.send(out.Append(nil, p.version))
+	}}
+}
+
+// Steps are several in the place of one.
+func Steps(all ...Step) Step {
+	return Step{"Steps", func(p *Peer) error {
+		for _, s := range all {
+			if err := s.run(p); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+		return nil
+	}}
+}
