@@ -94,7 +94,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/dialect/awsiot",
-		services + " hub/internal/dialect hub/internal/dialect/awsiot/policy hub/internal/accesskey hub/internal/ca hub/internal/registry hub/internal/document hub/internal/job" +
+		services + " hub/internal/dialect hub/internal/dialect/awsiot/policy hub/internal/feed hub/internal/accesskey hub/internal/ca hub/internal/registry hub/internal/document hub/internal/job" +
 			" internal/durable internal/mqtt internal/sigv4 internal/topic internal/wire/awswire",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},

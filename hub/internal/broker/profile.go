@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
@@ -59,7 +60,7 @@ func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 	code := mqtt.ReasonCode(r.Code)
 	ends := code.Allowed(mqtt.Server, mqtt.TypeDisconnect) && !code.Allowed(mqtt.Server, mqtt.TypePubAck)
 	if ends || c.closesOn(p.QoS) {
-		return fmt.Errorf("publish to %q refused: %w", p.Topic, r)
+		return fmt.Errorf("%s: to %q: %w", dialect.EndForbidden, p.Topic, r)
 	}
 	c.log.Debug("message refused", "topic", string(p.Topic), "err", r)
 	if p.QoS == 0 {

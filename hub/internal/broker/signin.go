@@ -60,6 +60,7 @@ func (b *Broker) signIn(ctx context.Context, src *source, claim core.Claim) (*co
 	}
 	c.maxPacket, c.quiet = connect.MaximumPacketSize, connect.NoProblemInformation
 	claim.Version, claim.ClientID, claim.CleanStart = uint8(connect.Version), connect.ClientID, connect.CleanStart
+	claim.Keeps, claim.Will = sessionExpiry(connect) > 0, connect.Will != nil
 	claim.Username, claim.HasUsername, claim.Password = connect.Username, connect.HasUsername, connect.Password
 	src.attempt.at(core.StageSignIn, claim)
 	if connect.AuthMethod.Present {

@@ -18,6 +18,8 @@ type Claim struct {
 	Version     uint8             // MQTT protocol level: 3, 4 or 5
 	ClientID    string
 	CleanStart  bool
+	Keeps       bool // it asks for a session that outlives the connection
+	Will        bool // a will comes with it
 	Username    string
 	HasUsername bool
 	Password    []byte // nil: none

@@ -85,6 +85,7 @@ const (
 	EndLifetime  = "the grant's lifetime is over"
 	EndStopping  = "hub stopping"
 	EndTakenOver = "session taken over"
+	EndForbidden = "publish refused" // the beginning of the text
 )
 
 // A Verifier is a dialect whose devices may show certificates of authorities that are not the hub's.

@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/feed"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -55,6 +56,14 @@ type Dialect struct {
 	cfg Config
 	log *slog.Logger
 
+	feed        *feed.Feed
+	live        live
+	versions    versions
+	accounts    cached[[]account]
+	authorities cached[map[string][]*authority]
+	// provision makes what the template of an authority says of a certificate that it has registered; nil: nothing.
+	provision func(tx *commit.Tx, a account, c certificate) error
+
 	// services are who takes messages to reserved topics, by kind; nil: nobody, and the message is acknowledged and dropped.
 	services [kinds]service
 	shadows  *shadows
@@ -63,6 +72,11 @@ type Dialect struct {
 // What the hub looks for by type would be missed by nobody if a method changed.
 var _ interface {
 	dialect.Dialect
+	dialect.Verifier
+	dialect.Upgrader
+	dialect.Matcher
+	dialect.Executor
+	dialect.Adviser
 } = (*Dialect)(nil)
 
 // New returns the dialect. It does no I/O.
@@ -75,6 +89,7 @@ func New(cfg Config) *Dialect {
 		cfg.Now = time.Now
 	}
 	d := &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", Name)}
+	d.feed = feed.New(feed.Config{Store: cfg.Store, Now: cfg.Now})
 	// Each service is a line here.
 	d.shadows = &shadows{d: d, limiter: newLimiter(cmp.Or(cfg.ShadowsPerSecond, shadowsPerSecond), cfg.Now)}
 	d.services[kindShadow] = d.shadows
@@ -83,6 +98,9 @@ func New(cfg Config) *Dialect {
 
 // Name returns "aws".
 func (d *Dialect) Name() string { return Name }
+
+// Matching implements dialect.Matcher: "a/#" does not match "a" (AWS IoT guide, "MQTT topics").
+func (d *Dialect) Matching() core.Matching { return core.Matching{BelowOnly: true} }
 
 // Notify shows an event to each service, and forgets what is kept of a thing that an operator has deleted.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {

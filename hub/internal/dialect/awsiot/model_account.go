@@ -54,8 +54,10 @@ func readAccount(rd store.RecordReader, t core.TenantID) (account, error) {
 
 // putAccount writes it.
 func (d *Dialect) putAccount(tx *commit.Tx, a account) error {
-	d.changing(tx, a.Tenant, keyAccount)
-	return writeRecord(tx, a.Tenant, keyAccount, a)
+	if err := writeRecord(tx, a.Tenant, keyAccount, a); err != nil {
+		return err
+	}
+	return d.changed(tx, a.Tenant, keyAccount)
 }
 
 // accountReader is what finding accounts reads.

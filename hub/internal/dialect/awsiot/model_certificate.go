@@ -142,6 +142,9 @@ func (d *Dialect) updateCertificate(tx *commit.Tx, t core.TenantID, c certificat
 	if err := writeRecord(tx, t, keyCert+c.ID, c); err != nil {
 		return err
 	}
+	if err := d.changed(tx, t, certResource+c.ID); err != nil {
+		return err
+	}
 	if c.Status != statusActive {
 		return d.disconnectPrincipal(tx, t, certResource+c.ID)
 	}
@@ -216,11 +219,15 @@ func caCertificates(rd store.RecordReader, t core.TenantID, after string, limit 
 }
 
 func (d *Dialect) putCACertificate(tx *commit.Tx, t core.TenantID, c caCertificate) error {
-	d.changing(tx, t, keyCACert+c.ID)
-	return writeRecord(tx, t, keyCACert+c.ID, c)
+	if err := writeRecord(tx, t, keyCACert+c.ID, c); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyCACert+c.ID)
 }
 
 func (d *Dialect) deleteCACertificate(tx *commit.Tx, t core.TenantID, id string) error {
-	d.changing(tx, t, keyCACert+id)
-	return tx.DeleteRecord(t, Name, keyCACert+id)
+	if err := tx.DeleteRecord(t, Name, keyCACert+id); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyCACert+id)
 }

@@ -109,11 +109,15 @@ func (d *Dialect) deleteThingGroup(tx *commit.Tx, t core.TenantID, name string) 
 
 // joinGroup puts a thing into a group; both exist. leaveGroup takes it out.
 func (d *Dialect) joinGroup(tx *commit.Tx, t core.TenantID, group, thing string) error {
-	d.changing(tx, t, keyThing+thing)
-	return link2(tx, t, keyThingGroupThing+group+"/"+thing, keyThingThingGroup+thing+"/"+group, nil)
+	if err := link2(tx, t, keyThingGroupThing+group+"/"+thing, keyThingThingGroup+thing+"/"+group, nil); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyThing+thing)
 }
 
 func (d *Dialect) leaveGroup(tx *commit.Tx, t core.TenantID, group, thing string) error {
-	d.changing(tx, t, keyThing+thing)
-	return unlink2(tx, t, keyThingGroupThing+group+"/"+thing, keyThingThingGroup+thing+"/"+group)
+	if err := unlink2(tx, t, keyThingGroupThing+group+"/"+thing, keyThingThingGroup+thing+"/"+group); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyThing+thing)
 }

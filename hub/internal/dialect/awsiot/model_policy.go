@@ -67,14 +67,18 @@ func policies(rd store.RecordReader, t core.TenantID, after string, limit int) (
 
 // putPolicy writes a policy, whose documents are right (policy.Parse). What it allows counts for live connections at once.
 func (d *Dialect) putPolicy(tx *commit.Tx, t core.TenantID, p iotPolicy) error {
-	d.changing(tx, t, keyPolicy+p.Name)
-	return writeRecord(tx, t, keyPolicy+p.Name, p)
+	if err := writeRecord(tx, t, keyPolicy+p.Name, p); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyPolicy+p.Name)
 }
 
 // deletePolicy deletes a policy that is attached to nothing.
 func (d *Dialect) deletePolicy(tx *commit.Tx, t core.TenantID, name string) error {
-	d.changing(tx, t, keyPolicy+name)
-	return tx.DeleteRecord(t, Name, keyPolicy+name)
+	if err := tx.DeleteRecord(t, Name, keyPolicy+name); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyPolicy+name)
 }
 
 // policiesOf returns a page of the names of policies that are attached to a target: "cert/ID" or "thinggroup/NAME".
@@ -89,11 +93,15 @@ func targetsOf(rd store.RecordReader, t core.TenantID, policy, after string, lim
 
 // attachPolicy attaches a policy to a target; both exist. detachPolicy is its inverse. What is so already is no error.
 func (d *Dialect) attachPolicy(tx *commit.Tx, t core.TenantID, policy, target string) error {
-	d.changing(tx, t, target)
-	return link2(tx, t, keyTargetPolicy+target+"/"+policy, keyPolicyTarget+policy+"/"+target, nil)
+	if err := link2(tx, t, keyTargetPolicy+target+"/"+policy, keyPolicyTarget+policy+"/"+target, nil); err != nil {
+		return err
+	}
+	return d.changed(tx, t, target)
 }
 
 func (d *Dialect) detachPolicy(tx *commit.Tx, t core.TenantID, policy, target string) error {
-	d.changing(tx, t, target)
-	return unlink2(tx, t, keyTargetPolicy+target+"/"+policy, keyPolicyTarget+policy+"/"+target)
+	if err := unlink2(tx, t, keyTargetPolicy+target+"/"+policy, keyPolicyTarget+policy+"/"+target); err != nil {
+		return err
+	}
+	return d.changed(tx, t, target)
 }

@@ -65,8 +65,10 @@ func (d *Dialect) putThing(tx *commit.Tx, t core.TenantID, x thing) error {
 			return err
 		}
 	}
-	d.changing(tx, t, keyThing+x.Name)
-	return writeRecord(tx, t, keyThing+x.Name, x)
+	if err := writeRecord(tx, t, keyThing+x.Name, x); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyThing+x.Name)
 }
 
 // makeDevice makes the device of a thing, unless there is one: shadows and jobs need no thing in the registry.
@@ -113,8 +115,10 @@ func (d *Dialect) forgetThing(tx *commit.Tx, t core.TenantID, name string) error
 			return err
 		}
 	}
-	d.changing(tx, t, keyThing+name)
-	return tx.DeleteRecord(t, Name, keyThing+name)
+	if err := tx.DeleteRecord(t, Name, keyThing+name); err != nil {
+		return err
+	}
+	return d.changed(tx, t, keyThing+name)
 }
 
 // A thingType describes things of a kind. Its JSON is the record.
@@ -184,12 +188,16 @@ func (d *Dialect) attachPrincipal(tx *commit.Tx, t core.TenantID, a attachment) 
 	if a.Exclusive {
 		value = exclusive
 	}
-	d.changing(tx, t, keyThing+a.Thing)
-	return link2(tx, t, keyThingPrincipal+a.Thing+"/"+a.Principal, keyPrincipalThing+a.Principal+"/"+a.Thing, value)
+	if err := link2(tx, t, keyThingPrincipal+a.Thing+"/"+a.Principal, keyPrincipalThing+a.Principal+"/"+a.Thing, value); err != nil {
+		return err
+	}
+	return d.changed(tx, t, a.Principal)
 }
 
 // detachPrincipal is its inverse. What is not attached is no error here.
 func (d *Dialect) detachPrincipal(tx *commit.Tx, t core.TenantID, thing, principal string) error {
-	d.changing(tx, t, keyThing+thing)
-	return unlink2(tx, t, keyThingPrincipal+thing+"/"+principal, keyPrincipalThing+principal+"/"+thing)
+	if err := unlink2(tx, t, keyThingPrincipal+thing+"/"+principal, keyPrincipalThing+principal+"/"+thing); err != nil {
+		return err
+	}
+	return d.changed(tx, t, principal)
 }
