@@ -322,7 +322,8 @@ func TestRegisteredAuthority(t *testing.T) {
 	}
 	defer c.HTTP.CloseIdleConnections()
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sign("Factory", true, nil)})
-	if _, err := c.RegisterAuthority(t.Context(), "dev", admin.NewAuthority{PEM: string(authority), AutoRegister: true}); err != nil {
+	made, err := c.RegisterAuthority(t.Context(), "dev", admin.NewAuthority{PEM: string(authority), AutoRegister: true})
+	if err != nil {
 		t.Fatal(err)
 	}
 	dial := func(der []byte) (*tls.Conn, error) {
@@ -344,5 +345,21 @@ func TestRegisteredAuthority(t *testing.T) {
 	client.Publish("pump/x", 1, []byte("1"))
 	if d, err := c.Device(t.Context(), admin.DeviceKey{Dialect: "mqtt", Tenant: "dev", ID: "pump"}); err != nil || !d.Connected {
 		t.Errorf("got %+v, %v", d, err)
+	}
+	env := r.State().Platforms["mqtt"]
+	nc, err := tls.Dial("tcp", r.mqtt(), r.trust(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := mqtttest.NewClient(t, nc)
+	other.Connect(mqtt.Connect{Username: env["MQTT_USERNAME"], HasUsername: true, Password: []byte(env["MQTT_PASSWORD"]), HasPassword: true, ClientID: "c", CleanStart: true})
+	if err := c.RemoveAuthority(t.Context(), "dev", made.ID); err != nil {
+		t.Fatal(err)
+	}
+	client.ExpectClosed()
+	other.Ping()
+	if conn, err := dial(sign("pump", false, nil)); err == nil {
+		conn.Close()
+		t.Error("a certificate of an authority that was removed passed the handshake")
 	}
 }

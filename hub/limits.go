@@ -43,6 +43,9 @@ type Limits struct {
 	// MQTTSubscriptionsPerDevice is how many subscriptions the sessions of one device may have together. 0 is
 	// DefaultMQTTSubscriptionsPerDevice.
 	MQTTSubscriptionsPerDevice int
+	// MQTTAutoRegistered is how many plain MQTT devices a tenant may have until certificates of its registered authorities make
+	// no further ones. 0 is DefaultMQTTAutoRegistered.
+	MQTTAutoRegistered int
 	// MQTTRetained is how many retained messages each tenant may have, and MQTTRetainedBytes how large they may be
 	// together: topics, payloads and properties. 0 is DefaultMQTTRetained and DefaultMQTTRetainedBytes.
 	MQTTRetained      int
@@ -63,6 +66,8 @@ const (
 	DefaultMQTTSessions               = 500_000
 	DefaultMQTTSessionsPerDevice      = 1_000
 	DefaultMQTTSubscriptionsPerDevice = 10_000
+
+	DefaultMQTTAutoRegistered = 100_000
 
 	DefaultMQTTRetained      = 500_000
 	DefaultMQTTRetainedBytes = 256 << 20
@@ -97,6 +102,7 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.MQTTSessions, DefaultMQTTSessions},
 		{&l.MQTTSessionsPerDevice, DefaultMQTTSessionsPerDevice},
 		{&l.MQTTSubscriptionsPerDevice, DefaultMQTTSubscriptionsPerDevice},
+		{&l.MQTTAutoRegistered, DefaultMQTTAutoRegistered},
 		{&l.MQTTRetained, DefaultMQTTRetained},
 		{&l.MQTTRetainedBytes, DefaultMQTTRetainedBytes},
 	} {

@@ -64,6 +64,7 @@ func connectionMetrics(p *parts) []metrics.Metric {
 	for limit, read := range map[string]func() int64{ // by the names that the limits have in the configuration
 		"mqtt_connections":         mqtt.Full.Load,
 		"mqtt_sessions":            mqtt.TenantFull.Load,
+		"mqtt_auto_registered":     p.unregistered,
 		"mqtt_sessions_per_device": mqtt.DeviceFull.Load,
 		"mqtt_pending":             p.pending.Full,
 		"mqtt_pending_per_address": p.pending.Crowded,

@@ -66,6 +66,8 @@ type parts struct {
 	broker      *broker.Broker
 	dialects    []dialect.Dialect
 
+	unregistered func() int64 // counts the devices that certificates would have made beyond the limit
+
 	closers []func() error // in the order of opening
 }
 
@@ -290,6 +292,11 @@ func (h *Hub) assemble(p *parts) {
 		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})
+	plain := mqtt.New(mqtt.Config{
+		Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+		DefaultTenant: h.defaultTenant(), Hasher: p.hasher, Anonymous: h.cfg.MQTTAnonymous, MaxRegistered: p.limits.MQTTAutoRegistered,
+	})
+	p.unregistered = plain.RegistrationsRefused
 	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Broker: p.broker, Gone: p.refusals.Forget, Logger: h.cfg.Logger})
 	// Each dialect is an element here, and nowhere else.
 	p.dialects = []dialect.Dialect{
@@ -302,10 +309,7 @@ func (h *Hub) assemble(p *parts) {
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
 			Keys: p.keys, Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
 		}),
-		mqtt.New(mqtt.Config{ // the last one: it takes what no platform wants
-			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-			DefaultTenant: h.defaultTenant(), Hasher: p.hasher, Anonymous: h.cfg.MQTTAnonymous,
-		}),
+		plain, // the last one: it takes what no platform wants
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))
 	for _, d := range p.dialects {

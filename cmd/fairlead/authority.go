@@ -87,8 +87,8 @@ func authorityListCommand() *cobra.Command {
 func authorityRemoveCommand() *cobra.Command {
 	var tenant string
 	cmd := adminCommand(&cobra.Command{
-		Use: "remove ID", Short: "Let the certificates of an authority open nothing any more; connections stay", Args: exactly("ID"),
-		Long: "Removes an authority: its certificates open nothing any more. Connections stay. ID may be its beginning, of 8 digits at least, where only one begins so.",
+		Use: "remove ID", Short: "Let the certificates of an authority open nothing any more, and end their connections", Args: exactly("ID"),
+		Long: "Removes an authority: its certificates open nothing any more, and the connections that they have opened end. ID may be its beginning, of 8 digits at least, where only one begins so.",
 	}, func(s *session, args []string) error {
 		tenant, err := s.tenant(tenant)
 		if err != nil {

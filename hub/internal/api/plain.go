@@ -91,7 +91,7 @@ func (s *Server) plainRoutes() []route {
 		},
 		{
 			method: http.MethodDelete, path: tenantPath + "/authorities/{id}", id: "removeAuthority", tag: "authorities", summary: "Remove an authority",
-			doc:   "Let the certificates of an authority open nothing any more. Connections that they have opened stay.",
+			doc:   "Let the certificates of an authority open nothing any more, and end the connections that they have opened.",
 			scope: core.ScopeAdmin, whole: true, status: http.StatusNoContent, do: s.removeAuthority,
 		},
 		{

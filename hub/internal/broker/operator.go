@@ -240,6 +240,19 @@ func (b *Broker) DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string
 	return nil
 }
 
+// DisconnectAuthority ends the connections of a tenant and dialect that were let in because of an authority. Those that are
+// being let in are the dialect's to refuse, in Link.Connected. The sessions stay.
+func (b *Broker) DisconnectAuthority(tx *commit.Tx, t core.TenantID, dialect, authority, reason string) {
+	tx.After(func() {
+		for _, c := range b.connections() {
+			k := c.grant.Session
+			if k.Tenant == t && k.Dialect == dialect && c.grant.Authority == authority {
+				c.leave(&ending{mqtt.ReasonAdministrativeAction, reason})
+			}
+		}
+	})
+}
+
 // Restrict ends the connections of a device, and those of its subscriptions, also of sessions that are not connected, that
 // do not lie within one of the filters: what it may receive has changed.
 func (b *Broker) Restrict(tx *commit.Tx, n core.DeviceNum, subscribe []string, reason string) error {

@@ -59,10 +59,12 @@ type Grant struct {
 	// that the broker need not look further than its own subscriptions.
 	Private bool
 	// Retain says that the client may have messages retained. Without it the flag is ignored.
-	Retain   bool
-	Lifetime time.Duration // from now, then the connection is closed; 0: no limit
-	Limits   Limits
-	Profile  Profile
+	Retain bool
+	// Authority names who has vouched for the client, where that is not the hub, for when this counts no more; "": nobody.
+	Authority string
+	Lifetime  time.Duration // from now, then the connection is closed; 0: no limit
+	Limits    Limits
+	Profile   Profile
 }
 
 // Rules decide what a connection may do where lists of topic filters cannot say it: permissions that name topics by patterns

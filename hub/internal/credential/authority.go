@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -113,6 +114,27 @@ func RegisterAuthority(tx AuthorityTx, a Authority) (Authority, error) {
 		return fail(err)
 	}
 	return a, emitAuthority(tx, core.AuthorityRegistered, a.Tenant, a.ID)
+}
+
+// AuthorityOf returns the id of the authority that an event is about.
+func AuthorityOf(e core.Event) string {
+	var data struct {
+		ID string `json:"id"`
+	}
+	_ = json.Unmarshal(e.Data, &data) // of our own making
+	return data.ID
+}
+
+// HasAuthority reports whether a tenant has registered an authority.
+func HasAuthority(rd interface {
+	Record(t core.TenantID, dialect, key string) ([]byte, error)
+}, t core.TenantID, id string,
+) (bool, error) {
+	_, err := rd.Record(t, Dialect, authorityPrefix+id)
+	if errors.Is(err, core.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func emitAuthority(tx AuthorityTx, kind core.EventKind, t core.TenantID, id string) error {

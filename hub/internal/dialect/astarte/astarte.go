@@ -130,6 +130,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 		Publish:   []string{l.base + "/#"}, // covers l.base itself, where the introspection goes
 		Subscribe: []string{l.base + "/#"},
 		Private:   true,
+		Lifetime:  max(c.Certificate.NotAfter.Sub(d.cfg.Now()), 1), // the device comes back with a new one
 		Limits:    limits,
 		Profile:   profile,
 	}, l, nil

@@ -36,6 +36,13 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 			return &core.SignInError{Device: l.DeviceKey, Proven: true, Err: revoked(l.DeviceKey)}
 		}
 	}
+	if l.authority != "" {
+		if there, err := credential.HasAuthority(tx, l.Tenant, l.authority); err != nil {
+			return err
+		} else if !there {
+			return &core.SignInError{Device: l.DeviceKey, Proven: true, Err: errMeanwhile}
+		}
+	}
 	// Connections are many and long: what the rest of this one does not need is let go.
 	tx.After(func() {
 		l.Holder = credential.Holder{Device: now.Device, Account: credential.Account{Grants: credential.Grants{NoSamples: now.Grants.NoSamples}}}

@@ -35,6 +35,9 @@ type Config struct {
 	// MaxChannels bounds the channels of a device; messages to further topics are passed on and not stored. 0:
 	// feed.DefaultMaxChannels.
 	MaxChannels int
+	// MaxRegistered bounds the devices of a tenant that certificates of registered authorities make by themselves: with so many,
+	// whoever made them, they make no more. 0: DefaultMaxRegistered; negative: no bound.
+	MaxRegistered int
 
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // the clock; nil: time.Now
@@ -45,6 +48,8 @@ type Broker interface {
 	dialect.Broker
 	// DisconnectDevice ends the connections of all sessions of a device. The sessions stay.
 	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+	// DisconnectAuthority ends the connections that were let in because of an authority, see core.Grant. The sessions stay.
+	DisconnectAuthority(tx *commit.Tx, t core.TenantID, dialect, authority, reason string)
 	// Restrict does that too, and ends those of its subscriptions that do not lie within one of the filters.
 	Restrict(tx *commit.Tx, n core.DeviceNum, subscribe []string, reason string) error
 }
@@ -56,6 +61,8 @@ type Dialect struct {
 	guesses     guesses
 	authorities authorities
 	feed        *feed.Feed
+
+	registrations registrations
 }
 
 // What the hub looks for by type would be missed by nobody if a method changed.
@@ -79,7 +86,12 @@ func New(cfg Config) *Dialect {
 	if cfg.Hasher == nil {
 		cfg.Hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	}
+	if cfg.MaxRegistered == 0 {
+		cfg.MaxRegistered = DefaultMaxRegistered
+	}
 	return &Dialect{
+		registrations: registrations{devices: map[core.TenantID]int{}},
+
 		cfg: cfg, log: cfg.Logger.With("dialect", Name), guesses: newGuesses(),
 		feed: feed.New(feed.Config{Store: cfg.Store, MaxChannels: cfg.MaxChannels, Now: cfg.Now}),
 	}
@@ -101,7 +113,13 @@ func (d *Dialect) Handler() http.Handler { return nil }
 // That a certificate was revoked is not among it: who revokes it disconnects its device, whatever the dialect.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 	switch e.Kind {
+	case core.DeviceRegistered:
+		d.registered(tx, e.Device.Tenant, 1)
+	case core.TenantDeleted:
+		d.authorities.changing(tx)
+		tx.After(func() { delete(d.registrations.devices, e.Device.Tenant) })
 	case core.DeviceDeleted:
+		d.registered(tx, e.Device.Tenant, -1)
 		return credential.Forget(tx, e.Device)
 	case core.CredentialsInhibited:
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials inhibited")
@@ -110,8 +128,11 @@ func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 			return nil
 		}
 		return d.cfg.Broker.DisconnectDevice(tx, e.Num, "credentials changed")
-	case core.AuthorityRegistered, core.AuthorityRemoved, core.TenantDeleted:
+	case core.AuthorityRegistered:
 		d.authorities.changing(tx)
+	case core.AuthorityRemoved:
+		d.authorities.changing(tx)
+		d.cfg.Broker.DisconnectAuthority(tx, e.Device.Tenant, Name, credential.AuthorityOf(e), "authority removed")
 	case core.GrantsChanged:
 		h, err := credential.Find(tx, e.Device)
 		if err != nil {

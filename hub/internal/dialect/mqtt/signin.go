@@ -28,6 +28,7 @@ const anonymousDevice core.DeviceID = "anonymous"
 type proof struct {
 	credential.Holder
 	serial    string    // of the certificate of our CA that was shown, "" if none was
+	authority string    // that has signed the certificate, "" if that is ours
 	ends      time.Time // of what it was proven with; zero: never
 	anonymous bool
 }
@@ -64,7 +65,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 
 // grant says what a device may do that has proven who it is.
 func (d *Dialect) grant(c core.Claim, p proof) (core.Grant, dialect.Link, error) {
-	g := core.Grant{Device: p.Num, Retain: true}
+	g := core.Grant{Device: p.Num, Retain: true, Authority: p.authority}
 	if c.ClientID == "" {
 		g.Assigned = "auto-" + rand.Text()
 	}
@@ -203,8 +204,12 @@ func (d *Dialect) foreign(ctx context.Context, c core.Claim) (p proof, err error
 	if err := k.ID.Validate(); err != nil {
 		return p, fmt.Errorf("%w: the certificate's common name is no device id: %v", core.ErrUnauthenticated, err)
 	}
-	p.ends = c.Certificate.NotAfter
-	p.Holder, err = d.find(ctx, k, a.Register)
+	p.ends, p.authority = c.Certificate.NotAfter, a.ID
+	var may func(*commit.Tx) error
+	if a.Register {
+		may = func(tx *commit.Tx) error { return d.mayRegister(tx, k.Tenant) }
+	}
+	p.Holder, err = d.find(ctx, k, may)
 	p.DeviceKey = k
 	if errors.Is(err, core.ErrNotFound) {
 		err = unregistered(k)
@@ -215,22 +220,25 @@ func (d *Dialect) foreign(ctx context.Context, c core.Claim) (p proof, err error
 // nobody is who signs in without credentials.
 func (d *Dialect) nobody(ctx context.Context) (p proof, err error) {
 	p.anonymous = true
-	p.Holder, err = d.find(ctx, deviceKey(d.cfg.DefaultTenant, anonymousDevice), true)
+	p.Holder, err = d.find(ctx, deviceKey(d.cfg.DefaultTenant, anonymousDevice), func(*commit.Tx) error { return nil })
 	return p, err
 }
 
-// find returns a device, and makes it if it is not there and that is wanted. That is done before the connection is sure to
+// find returns a device, and makes it if it is not there and that is wanted: if may is not nil and has nothing against it. That is done before the connection is sure to
 // come about, because its session needs the device's number; the device has been let in then, connected or not.
-func (d *Dialect) find(ctx context.Context, k core.DeviceKey, add bool) (h credential.Holder, err error) {
+func (d *Dialect) find(ctx context.Context, k core.DeviceKey, may func(*commit.Tx) error) (h credential.Holder, err error) {
 	err = d.cfg.Store.View(ctx, func(rd store.Reader) (err error) {
 		h, err = credential.Find(rd, k)
 		return err
 	})
-	if !add || !errors.Is(err, core.ErrNotFound) {
+	if may == nil || !errors.Is(err, core.ErrNotFound) {
 		return h, err
 	}
 	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
 		if h, err = credential.Find(tx, k); errors.Is(err, core.ErrNotFound) {
+			if err := may(tx); err != nil {
+				return err
+			}
 			if _, err = credential.Add(tx, k, nil, nil); err == nil {
 				h, err = credential.Find(tx, k) // as storage has it, in whose precision Connected compares times
 			}

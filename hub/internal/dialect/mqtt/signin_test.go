@@ -278,7 +278,15 @@ func TestCertificateOfARegisteredAuthority(t *testing.T) {
 	if _, l, err := g.signIn(with(theirs.sign("new", nil))); err != nil || l.DeviceKey != g.key("acme/new") {
 		t.Errorf("auto-registered: got %v", err)
 	}
+	_, between, err := g.signIn(with(pump))
+	if err != nil {
+		t.Fatal(err)
+	}
 	g.do(func(tx *commit.Tx) error { return credential.RemoveAuthority(tx, "acme", a.ID) })
+	err = g.committer.Do(t.Context(), func(tx *commit.Tx) error { return between.Connected(tx, dialect.Presence{Addr: "192.0.2.7"}) })
+	if !errors.Is(err, errMeanwhile) {
+		t.Errorf("one that was being let in: got %v", err)
+	}
 	if _, _, err := g.signIn(with(pump)); !errors.Is(err, dialect.ErrNotMine) {
 		t.Errorf("after it was removed: got %v", err)
 	}
