@@ -20,7 +20,7 @@ type gate struct {
 	closed atomic.Bool
 }
 
-var errClosed = errors.New("Pairing is not there")
+var errClosed = errors.New("no way to Pairing")
 
 // RoundTrip implements http.RoundTripper.
 func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -133,16 +133,6 @@ func (g *gadget) received() astarte.Data {
 	return astarte.Data{}
 }
 
-// quiet fails if something was received. Whoever calls it has seen to it that it would have been.
-func (g *gadget) quiet() {
-	g.t.Helper()
-	select {
-	case d := <-g.data:
-		g.t.Errorf("received %v", d)
-	default:
-	}
-}
-
 // send sends a value.
 func (g *gadget) send(short, path string, value any) {
 	g.t.Helper()

@@ -36,8 +36,8 @@ type ledgerChannel struct {
 
 // sending is how often a number was sent.
 type sending struct {
-	connections, lives     int
-	lastConnection, inLife int
+	connections, lives int
+	inLife             int // the last one
 }
 
 func newLedger(window int) *ledger {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -341,4 +342,59 @@ func drain(b *testing.B, box *outbox.Outbox, qos byte) {
 	}
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
+
+// What waits in the session of a device when its process is started anew arrives, if the program adopts the session. With version 5 it is given up otherwise.
+func TestRestartedProcess(t *testing.T) {
+	onServers(t, func(t *testing.T, s *server) {
+		for _, c := range []struct {
+			name  string
+			v     mqtt.Version
+			adopt bool
+		}{{"3.1.1", mqtt.V311, false}, {"5, adopted", mqtt.V5, true}, {"5, not adopted", mqtt.V5, false}} {
+			t.Run(c.name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				id := fmt.Sprintf("restarted-%d-%v", c.v, c.adopt)
+				topic := s.prefix + id
+				cfg := engine.Config{Session: mqttclient.Config{Version: c.v, AdoptSession: c.adopt}, Prepare: prepare(s, id, false)}
+				sub := mqtt.Subscription{Filter: topic, QoS: 1}
+				t.Run("before", func(t *testing.T) { // ends with it
+					if _, err := run(t, cfg).Subscribe(ctx, engine.Subscription{Subscription: sub}); err != nil {
+						t.Fatal(err)
+					}
+				})
+				sender := run(t, engine.Config{Prepare: prepare(s, id+"-s", true)})
+				send := func(n uint32) {
+					if err := sender.Publish(ctx, mqtt.Publish{Topic: []byte(topic), QoS: 1, Payload: binary.BigEndian.AppendUint32(nil, n)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				send(0)
+				var got numbers
+				after, err := engine.New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := after.Register(engine.Subscription{Subscription: sub, Handler: got.add}); err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan error, 1)
+				inner, stop := context.WithCancel(ctx)
+				go func() { ended <- after.Run(inner) }()
+				defer func() { stop(); <-ended }()
+				if err := after.Await(ctx); err != nil {
+					t.Fatal(err)
+				}
+				send(1)
+				want := []uint32{0, 1}
+				if c.v == mqtt.V5 && !c.adopt {
+					want = want[1:]
+				}
+				if all := got.await(t, len(want), 20*time.Second); !slices.Equal(all, want) {
+					t.Errorf("got %v, want %v", all, want)
+				}
+			})
+		}
+	})
 }

@@ -39,8 +39,10 @@ func (e *Engine) attempt(ctx context.Context, end context.CancelCauseFunc, a Att
 	cctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex // of next
-	t.err = e.session.Run(cctx, nc, c.Connect, func(ack mqttclient.Connected) {
-		t.connected = true
+	connect := c.Connect
+	connect.CleanStart = connect.CleanStart || e.clean
+	t.err = e.session.Run(cctx, nc, connect, func(ack mqttclient.Connected) {
+		t.connected, e.clean = true, false
 		l := &live{ctx: cctx, cancel: cancel, since: time.Now()}
 		e.up(l, ack)
 		loops.Go(func() {
@@ -59,6 +61,9 @@ func (e *Engine) attempt(ctx context.Context, end context.CancelCauseFunc, a Att
 		})
 	})
 	cancel(t.err)
+	if errors.Is(t.err, mqttclient.ErrUnknownSession) { // of a predecessor that left more than we know
+		e.clean = true
+	}
 	if t.connected {
 		t.lasted = e.down()
 	}

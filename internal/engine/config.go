@@ -22,7 +22,9 @@ type Config struct {
 	// the present one: see [Connection.RenewAt].
 	Prepare func(ctx context.Context, a Attempt) (*Connection, error)
 
-	// Session configures the MQTT session. Its Receive must be nil: the engine has it.
+	// Session configures the MQTT session. Its Receive must be nil: the engine has it. With version 5 and without AdoptSession, a session that a
+	// predecessor of this process has left on the server is given up for a new one, with what the server has kept in it. A platform whose messages are in the outbox, and
+	// whose program bears a message twice, sets AdoptSession and loses nothing.
 	Session mqttclient.Config
 
 	// Start is called on every connection before anything else is sent on it but subscriptions and what a resumed session repeats. What it

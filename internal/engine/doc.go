@@ -57,7 +57,7 @@
 // server then says that the session is present. Data: interface, path and QoS in the header of the outbox's message; properties the same. Adding an interface while connected: Register, then Publish of the introspection.
 // The Renewer of package identity renews the certificate and calls Reconnect.
 //
-// AWS IoT. Prepare signs the WebSocket's target anew for each dial, or sets ALPN and certificate; RenewAt is for SigV4 (24 h) and STS. Backoff with NoJitter is the documented
+// AWS IoT. With version 5, AdoptSession. Prepare signs the WebSocket's target anew for each dial, or sets ALPN and certificate; RenewAt is for SigV4 (24 h) and STS. Backoff with NoJitter is the documented
 // progressive back-off, base, max and stable time. Offline queue: an outbox in memory or a file, MaxMessages and policy as configured, [Config.DrainInterval] the draining frequency, which counts for what was queued
 // before the connection came. Synchronous calls: Publish, Subscribe with a deadline; asynchronous ones: [Engine.Send]. Shadows and jobs: Request, with a Reply that makes the key of topic and client token, which accepted and
 // rejected have in common; not acknowledged before the handler returns, so that manual acknowledgement needs no more than ManualAck.

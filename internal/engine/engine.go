@@ -25,6 +25,7 @@ type Engine struct {
 	box     *box
 	subs    *subscriptions
 	replies replies
+	clean   bool // the next connection begins a new session; belongs to Run
 
 	mu       sync.Mutex
 	running  bool
@@ -151,7 +152,7 @@ func (e *Engine) stayConnected(ctx context.Context, end context.CancelCauseFunc)
 			return t.err
 		}
 		var pause time.Duration
-		if !deliberate(t.err) || !t.connected {
+		if !(t.connected && deliberate(t.err)) && !errors.Is(t.err, mqttclient.ErrUnknownSession) {
 			pause = wait.after(t.lasted, t.err)
 		}
 		e.lost(t, t.err, pause)

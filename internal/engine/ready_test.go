@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-iot/fairlead"
 	"github.com/fairlead-iot/fairlead/internal/engine"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
+	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 	. "github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
 )
 
@@ -109,5 +110,34 @@ func TestRenewalFails(t *testing.T) {
 		}
 		r.want("connected 0s", "not renewed 1m0s", "not renewed 2m0s", "not renewed 4m0s", "not renewed 5m0s", "not renewed 5m0s", "disconnected 1m0s",
 			"connected 0s", "not renewed 1m0s", "not renewed 2m0s", "disconnected 0s", "connected 0s", "disconnected 0s")
+	})
+}
+
+// A session that a predecessor has left, which version 5 forbids a client to use that knows nothing of it: the engine begins a new one at once.
+func TestUnknownSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		r := newRig(t, engine.Config{Session: mqttclient.Config{Version: mqtt.V5}},
+			connect(), connack(true), Expect(mqtt.Disconnect{}), ExpectHangup(),
+			Expect(mqtt.Connect{ClientID: "pump-7", CleanStart: true}), connack(false), Expect(publish("1", 1)), puback(), settle(), Hangup(),
+			connect(), connack(true), settle(), // this one it knows
+		)
+		r.append("1")
+		r.start()
+		_ = r.finish()
+		r.left(0)
+		r.want("failed", "connected", "disconnected", "connected", "disconnected")
+		if d := time.Since(start); d > 2*time.Second { // one pause, after the connection that was lost
+			t.Errorf("took %v", d)
+		}
+	})
+	t.Run("adopted", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, engine.Config{Session: mqttclient.Config{Version: mqtt.V5, AdoptSession: true}}, connect(), connack(true), Expect(publish("1", 1)), puback(), settle())
+			r.append("1")
+			r.start()
+			_ = r.finish()
+			r.want("connected", "disconnected")
+		})
 	})
 }

@@ -27,6 +27,12 @@ type Config struct {
 	ReceiveMaximum uint16
 	// MaxPacketBytes is the longest packet to take. 0: 1 MiB.
 	MaxPacketBytes int
+	// AdoptSession says, with version 5, what to do when the server has a session that this Session has not seen: one of the program's predecessor, before a
+	// restart. The protocol has a client without session state close the connection [MQTT-3.2.2-4]; so does Run then, with [ErrUnknownSession], and only CleanStart helps, which throws away
+	// what the server has kept for the device. true is for programs that do have their state: what was not acknowledged they send again themselves (an
+	// outbox), and a message that they had handled when they ended may come to them again. The rest, packet identifiers, a Session finds out: see the package comment.
+	// The older versions leave this to the client (MQTT 3.1.1 section 3.2.2.2); there sessions are always adopted.
+	AdoptSession bool
 	// TopicAliasMaximum is how many aliases the server may use (version 5). 0: none.
 	TopicAliasMaximum uint16
 

@@ -34,7 +34,7 @@
 //
 // # After a restart of the process
 //
-// A Session keeps its state in memory. A new process that meets a session of its predecessor on the server may use a packet identifier
+// A Session keeps its state in memory. A new process that meets a session of its predecessor on the server, and goes on with it ([Config.AdoptSession]), may use a packet identifier
 // again for which the server still holds a QoS 2 message, and the server would take the new message for the old one and drop it.
 // So a new Session that finds the server's session present sends PUBREL for all its identifiers, and its first QoS 2 message when the answer
 // is there; a server answers with PUBCOMP whether it knows the identifier or not (MQTT 3.1.1 section 4.4, MQTT 5.0 section 4.3.3).

@@ -13,6 +13,9 @@ import (
 // It wraps fairlead.ErrUnavailable.
 var ErrSessionLost = fmt.Errorf("%w: the server has lost the session, and what became of the message is unknown", fairlead.ErrUnavailable)
 
+// ErrUnknownSession ends a connection of version 5 on which the server has a session that nobody here knows: see [Config.AdoptSession]. It wraps fairlead.ErrConflict.
+var ErrUnknownSession = fmt.Errorf("%w: the server has a session that this process does not know", fairlead.ErrConflict)
+
 // ErrNotConnected is returned by calls that need a connection while there is none. It wraps fairlead.ErrUnavailable.
 var ErrNotConnected = fmt.Errorf("%w: not connected", fairlead.ErrUnavailable)
 

@@ -2,10 +2,12 @@ package mqttclient_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
 
+	"github.com/fairlead-iot/fairlead"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 	. "github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
@@ -56,6 +58,48 @@ func TestFullWindowHoldsBackMessagesOnly(t *testing.T) {
 		})
 		r.want("3", "1", "2")
 	})
+}
+
+// A client without session state closes the connection if the server has a session, and a clean start helps; unless the program has the state. Version 3.1.1
+// leaves it to the client (section 3.2.2.2), and ours goes on. Statements of 5: [MQTT-3.2.2-4].
+func TestUnknownSession(t *testing.T) {
+	for _, v := range []mqtt.Version{mqtt.V311, mqtt.V5} { // 3.1 cannot say whether there is one
+		for _, adopt := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v, adopt %v", v, adopt), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					var steps []Step
+					strict := v == mqtt.V5 && !adopt
+					if strict {
+						steps = append(steps, Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true}), Expect(mqtt.Disconnect{}), ExpectHangup(),
+							Expect(mqtt.Connect{CleanStart: true}), Send(mqtt.ConnAck{}))
+					} else {
+						steps = append(steps, Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true}))
+					}
+					steps = append(steps, Expect(publish("a", 1)), Send(ack(mqtt.TypePubAck, 1)), Hangup(),
+						Expect(mqtt.Connect{}), Send(mqtt.ConnAck{SessionPresent: true}), // this one it knows
+						Expect(publish("b", 1)), Send(ack(mqtt.TypePubAck, 2)), end(cancel), Expect(mqtt.Disconnect{}), ExpectHangup())
+					r := newRig(t, mqttclient.Config{Version: v, AdoptSession: adopt}, steps...)
+					connect := func(clean bool, topic string, tag uint64) error {
+						nc, err := r.peer.Dial(ctx)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return r.s.Run(ctx, nc, mqtt.Connect{ClientID: "pump-7", CleanStart: clean}, func(mqttclient.Connected) { r.send(topic, 1, tag) })
+					}
+					if strict {
+						if err := connect(false, "never", 0); !errors.Is(err, mqttclient.ErrUnknownSession) || !errors.Is(err, fairlead.ErrConflict) {
+							t.Errorf("got %v", err)
+						}
+					}
+					_ = connect(strict, "a", 1) // hung up
+					_ = connect(false, "b", 2)  // asked to end
+					r.want("1", "2")
+				})
+			})
+		}
+	}
 }
 
 // [MQTT-3.2.2-4]: a server that has a session after a clean start is not to be believed.

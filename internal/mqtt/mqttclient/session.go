@@ -81,7 +81,7 @@ func (s *Session) InFlight() int {
 //
 // When ctx ends, what is waiting is written, then DISCONNECT, and Run returns the context's cause. A refusal is a *[ServerError],
 // and so is DISCONNECT from the server. Other errors wrap fairlead.ErrUnavailable, or are an *[mqtt.Error] if the server broke the protocol, or
-// wrap fairlead.ErrUnauthenticated if it refused our certificate. Run always closes nc, and returns after all goroutines
+// wrap fairlead.ErrUnauthenticated if it refused our certificate, or are [ErrUnknownSession]. Run always closes nc, and returns after all goroutines
 // it started.
 func (s *Session) Run(ctx context.Context, nc net.Conn, p mqtt.Connect, connected func(Connected)) error {
 	s.mu.Lock()
@@ -159,7 +159,18 @@ func (s *Session) handshake(ctx context.Context, nc net.Conn, frames *mqtt.Frame
 	if ack.SessionPresent && p.CleanStart {
 		return nil, unavailable(doing, violation(mqtt.ReasonProtocolError, "CONNACK with a session after a clean start"))
 	}
+	if ack.SessionPresent && s.strange() {
+		_, _ = nc.Write((&mqtt.Disconnect{}).Append(nil, p.Version)) // so that no will is published; if it does not arrive, there is nothing to lose
+		return nil, fmt.Errorf("%s: %w", doing, ErrUnknownSession)
+	}
 	return ack, unavailableOrNil(doing, nc.SetDeadline(time.Time{}))
+}
+
+// strange tells whether a session of the server is not ours.
+func (s *Session) strange() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.Version == mqtt.V5 && !s.cfg.AdoptSession && !s.bound
 }
 
 func unavailableOrNil(doing string, err error) error {
