@@ -73,6 +73,7 @@ func New(cfg Config) (*Client, error) {
 		Prepare: c.prepare,
 		Session: mqttclient.Config{
 			Version: c.cfg.Protocol.version(), MaxInFlight: cfg.MaxInFlight, ConnectTimeout: cfg.ConnectTimeout, TopicAliasMaximum: 8,
+			AdoptSession: true, // without CleanSession: what AWS has kept for the device is worth more than a message that comes twice
 		},
 		Outbox:          box,
 		Decode:          c.decodeEntry,
