@@ -9,11 +9,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/astarte"
-	"github.com/fairlead-iot/fairlead/hub"
 	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/hub/hubtest"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
@@ -308,91 +306,22 @@ func (c *client) ended(t *testing.T) {
 	}
 }
 
-// TestTime shows that what the hub does by the clock it does by the bubble's.
-func TestTime(t *testing.T) {
-	t.Run("session and will", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			h := hubtest.New(t)
-			c := newClient(t, h, "pump", mqtt.Connect{
-				SessionExpiry: 2 * 3600,
-				Will:          &mqtt.Will{Topic: "pump/state", Payload: []byte("lost"), QoS: 1, Delay: 3600},
-			})
-			if x := c.run(t); x.SessionPresent {
-				t.Error("a session from nowhere")
-			}
-			h.Cut()
-			c.ended(t)
-			time.Sleep(59 * time.Minute)
-			if got := h.Samples(t, "pump", "pump/state"); len(got) != 0 {
-				t.Errorf("the will has come too soon: %v", got)
-			}
-			time.Sleep(2 * time.Minute)
-			if got := h.AwaitSample(t, "pump", "pump/state"); got != "lost" {
-				t.Errorf("will: got %v", got)
-			}
-			if x := c.run(t); !x.SessionPresent {
-				t.Error("the session has gone too soon")
-			}
-			c.stop()
-			<-c.result
-			time.Sleep(2*time.Hour + time.Minute)
-			if x := c.run(t); x.SessionPresent {
-				t.Error("the session is still there")
-			}
-			c.stop()
-			<-c.result
-		})
-	})
-	t.Run("silence", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+// Any number of hubs run at once, and know nothing of each other.
+func TestManyHubs(t *testing.T) {
+	for i := range 8 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
 			h := hubtest.New(t)
 			th := newThermostat(t, h)
-			h.WaitConnected(t, th.ID())
-			th.line.Drop(hubtest.BothWays)
-			time.Sleep(5 * time.Minute) // keep-alive is a minute
-			h.WaitDisconnected(t, th.ID())
-			if th.Connected() {
-				t.Error("the device has noticed nothing")
+			th.send(t, float64(i))
+			if got := h.AwaitSample(t, th.ID(), channel); got != float64(i) {
+				t.Errorf("got %v, want %d", got, i)
+			}
+			if page, err := h.Admin(t).Devices(t.Context(), admin.DeviceQuery{Dialect: "astarte"}); err != nil || len(page.Items) != 1 {
+				t.Errorf("got %+v, %v, want one device", page.Items, err)
 			}
 		})
-	})
-	t.Run("retention", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			h := hubtest.Start(t, hubtest.Config{Hub: hub.Config{Retention: hub.Retention{SampleAge: time.Hour}}})
-			th := newThermostat(t, h)
-			th.send(t, 1)
-			h.AwaitSample(t, th.ID(), channel)
-			time.Sleep(61 * time.Minute)
-			if got := h.Samples(t, th.ID(), channel); len(got) != 0 {
-				t.Errorf("got %v", got)
-			}
-		})
-	})
-	t.Run("certificate", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			h := hubtest.New(t)
-			th := newThermostat(t, h)
-			h.WaitConnected(t, th.ID())
-			first := certificates(t, h, th.ID())
-			th.stop()
-			h.Stop(t)
-			time.Sleep(time.Until(first[0].NotAfter.Time) * 3 / 4) // months, in no time
-			h.Start(t)
-			th.run(t)
-			for h.WaitConnected(t, th.ID()); len(certificates(t, h, th.ID())) == len(first); {
-				time.Sleep(time.Second)
-			}
-		})
-	})
-}
-
-func certificates(t *testing.T, h *hubtest.Hub, id string) []admin.Certificate {
-	t.Helper()
-	page, err := h.Admin(t).Certificates(t.Context(), h.Device(t, id).DeviceKey, 0, "")
-	if err != nil {
-		t.Fatal(err)
 	}
-	return page.Items
 }
 
 func BenchmarkNew(b *testing.B) {
