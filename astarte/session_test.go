@@ -218,7 +218,7 @@ func (p *peer) next(t *testing.T) mqtt.Packet {
 			if _, ok := q.(*mqtt.PingReq); !ok {
 				return q
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("the device sends nothing")
 		}
 	}
@@ -516,7 +516,7 @@ func TestDownlinkVectors(t *testing.T) {
 		for range 2 { // everything is acknowledged, whatever it is
 			select {
 			case <-p.acked:
-			case <-time.After(20 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("%s: not acknowledged", v.Name)
 			}
 		}

@@ -49,7 +49,7 @@ func (r *running) https(t *testing.T, protos ...string) *tls.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(30 * time.Second))
 	return nc
 }
 

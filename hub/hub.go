@@ -20,12 +20,13 @@ var ErrStorage = core.ErrStorage
 
 // A Hub is one hub. Make one with [New].
 type Hub struct {
-	cfg      Config
-	ready    chan struct{}
-	state    State  // set before ready is closed
-	token    string // likewise
-	stopping atomic.Bool
-	ran      atomic.Bool
+	cfg       Config
+	ready     chan struct{}
+	state     State  // set before ready is closed
+	token     string // likewise
+	stopping  atomic.Bool
+	ran       atomic.Bool
+	graceOver chan struct{} // closed by tests that do not wait until Config.StopGrace is over
 }
 
 // New checks the configuration. It does no I/O; [Hub.Run] does.
@@ -34,7 +35,7 @@ func New(cfg Config) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Hub{cfg: cfg, ready: make(chan struct{})}, nil
+	return &Hub{cfg: cfg, ready: make(chan struct{}), graceOver: make(chan struct{})}, nil
 }
 
 // Ready is closed when the hub serves.
@@ -162,6 +163,7 @@ func (h *Hub) serve(ctx context.Context, p *parts) error {
 		case werr := <-webDone:
 			webDone <- werr
 		case <-time.After(grace):
+		case <-h.graceOver:
 		}
 	}
 	if rerr := p.dir.RemoveState(); rerr != nil {

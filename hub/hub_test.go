@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,7 +179,9 @@ func TestNoDevelopmentInProduction(t *testing.T) {
 
 // Devices ask over HTTP why they lost their MQTT connection, so HTTP goes on for a while after MQTT has ended.
 func TestStopClosesMQTTFirst(t *testing.T) {
-	r := start(t, Config{StopGrace: 2 * time.Second})
+	r := start(t, Config{StopGrace: time.Hour})
+	over := sync.OnceFunc(func() { close(r.graceOver) })
+	t.Cleanup(over) // before the hub is waited for
 	client := r.client(t)
 	device, err := tls.Dial("tcp", r.mqtt(), r.trust(t))
 	if err != nil {
@@ -205,6 +208,7 @@ func TestStopClosesMQTTFirst(t *testing.T) {
 	if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "stopping") {
 		t.Errorf("got %s %s, want 503 because it is stopping", res.Status, body)
 	}
+	over()
 	if err := r.wait(); err != nil {
 		t.Errorf("run: got %v, want nil", err)
 	}

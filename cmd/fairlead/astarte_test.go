@@ -67,7 +67,7 @@ func cmdDeviceClosed(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("there is no device")
 	}
 	d := v.(*astarteDevice)
-	_ = d.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = d.conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := d.conn.Read(make([]byte, 100)); err == nil || os.IsTimeout(err) {
 		ts.Fatalf("the connection is open: %v", err)
 	}
@@ -191,7 +191,7 @@ func (d *astarteDevice) publish(path string, payload []byte) error {
 
 // exchange sends a packet and reads its acknowledgement: CONNACK and PUBACK both have four bytes.
 func (d *astarteDevice) exchange(packet []byte) error {
-	_ = d.conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = d.conn.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := d.conn.Write(packet); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long anything may take that is not the attack itself.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A peer is one end of an MQTT connection that does as it likes. It belongs to one goroutine.
 type peer struct {

@@ -71,13 +71,17 @@ func length() time.Duration {
 	return 6 * time.Second
 }
 
-const (
-	// mostWait is how long a bystander may have to wait at the worst. It is far more than is measured (half a second),
-	// because tests share their machine; what is wrong was many seconds, or for ever.
-	mostWait = 5 * time.Second
-	// mostMemory is what an attack may add to the memory of the hub.
-	mostMemory = 1500 << 20
-)
+// mostMemory is what an attack may add to the memory of the hub.
+const mostMemory = 1500 << 20
+
+// mostWait is how long a bystander may have to wait at the worst. It is far more than is measured (half a second),
+// because tests share their machine; what is wrong was many seconds, or for ever. The short form runs beside everything else, and looks for the latter only.
+func mostWait() time.Duration {
+	if testing.Short() {
+		return 30 * time.Second
+	}
+	return 5 * time.Second
+}
 
 // TestFloods: clients that have signed in do what they can, and others wait a little longer.
 func TestFloods(t *testing.T) {
@@ -108,7 +112,7 @@ func TestFloods(t *testing.T) {
 			worst := times[len(times)-1]
 			t.Logf("others: %d messages, half within %v, the worst %v; memory %d MiB, then up to %d MiB",
 				len(times), times[len(times)/2].Round(10*time.Microsecond), worst.Round(100*time.Microsecond), before>>20, peak>>20)
-			if worst > mostWait {
+			if worst > mostWait() {
 				t.Errorf("others waited for %v", worst)
 			}
 			if peak-before > mostMemory {

@@ -175,7 +175,7 @@ func (c *plain) settle(ctx context.Context, topic string) error {
 
 // await sends what has waited until nothing is under way and done says so, or all is silent.
 func (c *plain) await(ctx context.Context, done func() bool) error {
-	const patience = 4 * time.Second
+	const patience = 15 * time.Second
 	for ctx.Err() == nil && c.silent() < patience {
 		if err := c.flush(); err != nil {
 			return err

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	dialTimeout = 10 * time.Second
+	dialTimeout = 30 * time.Second
 	// patience is how long the hub may take over anything while it runs. Nothing here waits that long on purpose.
-	patience = 20 * time.Second
+	patience = time.Minute
 )
 
 // A link is one MQTT connection, of version 3.1.1 unless its CONNECT says otherwise.

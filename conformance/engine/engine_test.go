@@ -136,19 +136,19 @@ func thereAndBack(t *testing.T, s *server, v mqtt.Version, qos byte) {
 			return mqtt.Publish{Topic: []byte(topic), QoS: qos, Payload: m.Payload}, nil
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	granted, err := e.Subscribe(ctx, engine.Subscription{Subscription: mqtt.Subscription{Filter: topic, QoS: qos}, Handler: got.add})
 	if err != nil || granted != qos {
 		t.Fatalf("subscribe: got QoS %d, %v", granted, err)
 	}
 	fill(t, box, 0, count)
-	for i, n := range got.await(t, count, 20*time.Second) {
+	for i, n := range got.await(t, count, 60*time.Second) {
 		if int(n) != i {
 			t.Fatalf("message %d: got %d", i, n)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); box.Stats().Messages > 0; pause(ctx, 5*time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); box.Stats().Messages > 0; pause(ctx, 5*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d messages are left in the outbox", box.Stats().Messages)
 		}
@@ -237,7 +237,7 @@ func TestPredecessor(t *testing.T) {
 		topic := s.prefix + "predecessor"
 		var got numbers
 		receiver := run(t, engine.Config{Prepare: prepare(s, "p-r", true)})
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		_, err := receiver.Subscribe(ctx, engine.Subscription{Subscription: mqtt.Subscription{Filter: topic, QoS: 2}, Handler: got.add})
 		if err != nil {
@@ -250,7 +250,7 @@ func TestPredecessor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got.await(t, 4, 10*time.Second) // three, and the one half done: its PUBREC promised it
+		got.await(t, 4, 60*time.Second) // three, and the one half done: its PUBREC promised it
 	})
 }
 
@@ -296,7 +296,7 @@ func TestRefused(t *testing.T) {
 		if !errors.Is(err, fairlead.ErrUnauthenticated) && !errors.Is(err, fairlead.ErrDenied) {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("no answer")
 	}
 }

@@ -77,7 +77,7 @@ func mosquitto(t testing.TB) *server {
 		_ = cmd.Wait() // killed
 	})
 	s := &server{name: "mosquitto", dialer: mqttclient.Dialer{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		nc, err := s.dialer.Dial(t.Context())
 		if err == nil {
 			_ = nc.Close()

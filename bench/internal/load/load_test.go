@@ -144,7 +144,7 @@ func TestRunNoticesWrongAcknowledgements(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			if _, err := Run(ctx, plan(0, time.Minute, 1000, p)); err == nil {
 				t.Error("no error")

@@ -252,7 +252,7 @@ func (g *rig) call(do, token, body string) *httptest.ResponseRecorder {
 	if body != "" {
 		content = strings.NewReader(body)
 	}
-	ctx, cancel := context.WithTimeout(g.Context(), 10*time.Second) // where a stream begins that should be refused
+	ctx, cancel := context.WithTimeout(g.Context(), 30*time.Second) // where a stream begins that should be refused
 	defer cancel()
 	r := httptest.NewRequestWithContext(ctx, method, target, content)
 	if token != "" {

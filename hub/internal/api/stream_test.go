@@ -36,7 +36,7 @@ type following struct {
 
 func follow(t *testing.T, c *admin.Client, q admin.EventQuery) *following {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	next, stop := iter.Pull2(c.Follow(ctx, q))
 	t.Cleanup(func() { cancel(); stop() })
 	return &following{t, next}
@@ -144,7 +144,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 // open opens a stream and reads its first message.
 func open(t *testing.T, c *admin.Client, path string, header ...string) (*bufio.Reader, *http.Response) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
 	if err != nil {
@@ -230,7 +230,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		defer g.streams.mu.Unlock()
 		return g.streams.total + len(g.streams.of)
 	}
-	for deadline := time.Now().Add(10 * time.Second); left() > 0; {
+	for deadline := time.Now().Add(30 * time.Second); left() > 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("streams go on after Stop")
 		}

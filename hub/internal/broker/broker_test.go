@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -692,10 +693,18 @@ func TestFailedOperationIsNotAcknowledged(t *testing.T) {
 }
 
 func TestLifetimeOfTheGrant(t *testing.T) {
-	h := startHub(t, t.TempDir(), Config{})
-	h.plain.grant = func(g *core.Grant) { g.Lifetime = 50 * time.Millisecond }
-	c, _ := h.connect("pump", true)
-	c.ExpectClosed()
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{})
+		h.plain.grant = func(g *core.Grant) { g.Lifetime = time.Hour }
+		c, _ := h.connect("pump", true)
+		later(59 * time.Minute)
+		c.Ping()
+		later(2 * time.Minute)
+		if got := h.broker.stats.Connections.Load(); got != 0 {
+			t.Errorf("%d connections, want 0", got)
+		}
+		c.ExpectClosed()
+	})
 }
 
 func TestWillOutsideTheGrant(t *testing.T) {

@@ -31,7 +31,7 @@ func (h *testHub) dialFrom(ip string) net.Conn {
 // signIn connects a client that is on time.
 func signIn(t *testing.T, nc net.Conn, id string) *mqtttest.Client {
 	t.Helper()
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(30 * time.Second))
 	c := mqtttest.NewClient(t, nc)
 	c.Connect(mqtt.Connect{Version: mqtt.V311, ClientID: id, CleanStart: true, Username: "t", HasUsername: true})
 	return c
@@ -40,7 +40,7 @@ func signIn(t *testing.T, nc net.Conn, id string) *mqtttest.Client {
 // waitClosed waits until the hub has closed a connection.
 func waitClosed(t *testing.T, nc net.Conn) {
 	t.Helper()
-	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second))
 	for {
 		if _, err := nc.Read(make([]byte, 100)); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("the connection is still open")
@@ -179,7 +179,7 @@ func TestPlainPortIsForThoseWhoSaySo(t *testing.T) {
 
 func expectBytes(t *testing.T, nc net.Conn, want []byte) {
 	t.Helper()
-	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second))
 	got := make([]byte, len(want))
 	for n := 0; n < len(got); {
 		k, err := nc.Read(got[n:])

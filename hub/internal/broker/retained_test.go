@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -103,32 +104,34 @@ func TestRetainIsNotGranted(t *testing.T) {
 }
 
 func TestRetainedMessagesSurvive(t *testing.T) {
-	dir := t.TempDir()
-	h := retaining(t, dir, Config{})
-	c, _ := h.connect5(mqtt.Connect{ClientID: "a", CleanStart: true})
-	props := &mqtt.MessageProperties{ContentType: mqtt.Some("text/plain"), User: []mqtt.UserProperty{{Key: "b", Value: "1"}, {Key: "a", Value: "2"}}}
-	c.PublishWith(mqtt.Publish{Topic: []byte("x"), QoS: 1, Retain: true, Payload: []byte("1"), Properties: props, MessageExpiry: mqtt.Some[uint32](1000)})
-	c.PublishWith(mqtt.Publish{Topic: []byte("brief"), QoS: 1, Retain: true, Payload: []byte("1"), MessageExpiry: mqtt.Some[uint32](1)})
-	h.stop()
-	time.Sleep(time.Second) // real time: what has expired is not sent any more
-	h = retaining(t, dir, Config{})
-	if got := h.broker.stats.Retained.Load(); got != 2 {
-		t.Errorf("counted %d, want 2", got)
-	}
-	c, _ = h.connect5(mqtt.Connect{ClientID: "b", CleanStart: true})
-	c.Subscribe("#", 2)
-	m := c.ReceiveMessage()
-	if string(m.Topic) != "x" || !m.Retain || m.QoS != 1 || m.MessageExpiry.Value >= 1000 || m.MessageExpiry.Value < 990 {
-		t.Errorf("got %+v", m)
-	}
-	if string(m.Properties.Append(nil)) != string(props.Append(nil)) {
-		t.Errorf("got properties %+v", m.Properties)
-	}
-	c.ExpectNothing()
-	retain(c, "y", "1") // takes the opportunity to delete what has expired
-	if got := h.broker.stats.Retained.Load(); got != 2 {
-		t.Errorf("counted %d, want 2", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h := retaining(t, dir, Config{})
+		c, _ := h.connect5(mqtt.Connect{ClientID: "a", CleanStart: true})
+		props := &mqtt.MessageProperties{ContentType: mqtt.Some("text/plain"), User: []mqtt.UserProperty{{Key: "b", Value: "1"}, {Key: "a", Value: "2"}}}
+		c.PublishWith(mqtt.Publish{Topic: []byte("x"), QoS: 1, Retain: true, Payload: []byte("1"), Properties: props, MessageExpiry: mqtt.Some[uint32](1000)})
+		c.PublishWith(mqtt.Publish{Topic: []byte("brief"), QoS: 1, Retain: true, Payload: []byte("1"), MessageExpiry: mqtt.Some[uint32](1)})
+		h.stop()
+		time.Sleep(time.Second) // what has expired is not sent any more
+		h = retaining(t, dir, Config{})
+		if got := h.broker.stats.Retained.Load(); got != 2 {
+			t.Errorf("counted %d, want 2", got)
+		}
+		c, _ = h.connect5(mqtt.Connect{ClientID: "b", CleanStart: true})
+		c.Subscribe("#", 2)
+		m := c.ReceiveMessage()
+		if string(m.Topic) != "x" || !m.Retain || m.QoS != 1 || m.MessageExpiry.Value >= 1000 || m.MessageExpiry.Value < 990 {
+			t.Errorf("got %+v", m)
+		}
+		if string(m.Properties.Append(nil)) != string(props.Append(nil)) {
+			t.Errorf("got properties %+v", m.Properties)
+		}
+		c.ExpectNothing()
+		retain(c, "y", "1") // takes the opportunity to delete what has expired
+		if got := h.broker.stats.Retained.Load(); got != 2 {
+			t.Errorf("counted %d, want 2", got)
+		}
+	})
 }
 
 // Nothing of one tenant is another's, nor of one dialect another's.

@@ -87,7 +87,7 @@ func TestPlainBytesOnTheTLSPort(t *testing.T) {
 	defer nc.Close()
 	// What the official Astarte SDK sends when Pairing has called its certificate invalid.
 	nc.Write([]byte{0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 0})
-	nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := io.Copy(io.Discard, nc); err != nil {
 		t.Errorf("the connection is not closed in order: %v", err)
 	}

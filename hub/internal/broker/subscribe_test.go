@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -257,51 +258,53 @@ func TestMessageProperties(t *testing.T) {
 
 // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 func TestMessageExpiry(t *testing.T) {
-	h := startHub(t, t.TempDir(), Config{Limits: core.Limits{Inflight: 1, MaxQueued: 3}})
-	send := func(c interface {
-		PublishWith(mqtt.Publish) mqtt.Ack
-	}, payload string, seconds uint32,
-	) {
-		c.PublishWith(mqtt.Publish{Topic: []byte("x"), QoS: 1, Payload: []byte(payload), MessageExpiry: mqtt.Some(seconds)})
-	}
-	pub, _ := h.connect5(mqtt.Connect{ClientID: "pub", CleanStart: true})
-	clean, _ := h.connect5(mqtt.Connect{ClientID: "clean", CleanStart: true})
-	stored, _ := h.connect5(mqtt.Connect{ClientID: "stored", SessionExpiry: 1000})
-	clean.Subscribe("x", 1)
-	stored.Subscribe("x", 1)
-	send(pub, "sent", 1)
-	send(pub, "late", 1) // waits behind the window
-	send(pub, "lasting", 100)
-	time.Sleep(1100 * time.Millisecond) // the committer's clock and the connection's are the real one
-	for _, c := range []interface {
-		ReceiveMessage() mqtt.Publish
-		ExpectNothing()
-	}{clean, stored} {
-		if m := c.ReceiveMessage(); string(m.Payload) != "sent" || m.MessageExpiry.Value != 1 {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{Limits: core.Limits{Inflight: 1, MaxQueued: 3}})
+		send := func(c interface {
+			PublishWith(mqtt.Publish) mqtt.Ack
+		}, payload string, seconds uint32,
+		) {
+			c.PublishWith(mqtt.Publish{Topic: []byte("x"), QoS: 1, Payload: []byte(payload), MessageExpiry: mqtt.Some(seconds)})
+		}
+		pub, _ := h.connect5(mqtt.Connect{ClientID: "pub", CleanStart: true})
+		clean, _ := h.connect5(mqtt.Connect{ClientID: "clean", CleanStart: true})
+		stored, _ := h.connect5(mqtt.Connect{ClientID: "stored", SessionExpiry: 1000})
+		clean.Subscribe("x", 1)
+		stored.Subscribe("x", 1)
+		send(pub, "sent", 1)
+		send(pub, "late", 1) // waits behind the window
+		send(pub, "lasting", 100)
+		later(1100 * time.Millisecond)
+		for _, c := range []interface {
+			ReceiveMessage() mqtt.Publish
+			ExpectNothing()
+		}{clean, stored} {
+			if m := c.ReceiveMessage(); string(m.Payload) != "sent" || m.MessageExpiry.Value != 1 {
+				t.Errorf("got %+v", m)
+			}
+			if m := c.ReceiveMessage(); string(m.Payload) != "lasting" || m.MessageExpiry.Value > 99 || m.MessageExpiry.Value < 90 {
+				t.Errorf("got %+v", m)
+			}
+			c.ExpectNothing()
+		}
+		stored.Disconnect()
+		clean.Disconnect()
+		eventually(t, "disconnection", func() bool { return h.broker.stats.Connections.Load() == 1 })
+		// A full queue makes room by what has expired.
+		for i := range 3 {
+			send(pub, fmt.Sprint("brief ", i), 1)
+		}
+		send(pub, "too many", 100)
+		later(1100 * time.Millisecond)
+		send(pub, "later", 100)
+		stored, _ = h.connect5(mqtt.Connect{ClientID: "stored", SessionExpiry: 1000})
+		if m := stored.ReceiveMessage(); string(m.Payload) != "later" {
 			t.Errorf("got %+v", m)
 		}
-		if m := c.ReceiveMessage(); string(m.Payload) != "lasting" || m.MessageExpiry.Value > 99 || m.MessageExpiry.Value < 90 {
-			t.Errorf("got %+v", m)
+		stored.ExpectNothing()
+		// Two copies that were late, three that waited for a client; "too many" was dropped.
+		if expired, dropped := h.broker.stats.Expired.Load(), h.broker.stats.Dropped.Load(); expired != 5 || dropped != 1 {
+			t.Errorf("counted %d expired, %d dropped", expired, dropped)
 		}
-		c.ExpectNothing()
-	}
-	stored.Disconnect()
-	clean.Disconnect()
-	eventually(t, "disconnection", func() bool { return h.broker.stats.Connections.Load() == 1 })
-	// A full queue makes room by what has expired.
-	for i := range 3 {
-		send(pub, fmt.Sprint("brief ", i), 1)
-	}
-	send(pub, "too many", 100)
-	time.Sleep(1100 * time.Millisecond)
-	send(pub, "later", 100)
-	stored, _ = h.connect5(mqtt.Connect{ClientID: "stored", SessionExpiry: 1000})
-	if m := stored.ReceiveMessage(); string(m.Payload) != "later" {
-		t.Errorf("got %+v", m)
-	}
-	stored.ExpectNothing()
-	// Two copies that were late, three that waited for a client; "too many" was dropped.
-	if expired, dropped := h.broker.stats.Expired.Load(), h.broker.stats.Dropped.Load(); expired != 5 || dropped != 1 {
-		t.Errorf("counted %d expired, %d dropped", expired, dropped)
-	}
+	})
 }

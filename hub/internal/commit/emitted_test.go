@@ -35,7 +35,7 @@ func TestEmitted(t *testing.T) {
 	for _, c := range []<-chan struct{}{first, same} {
 		select {
 		case <-c:
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("did not ring")
 		}
 	}

@@ -71,7 +71,7 @@ func TestConnOverTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := NewConn(nc, server)
-		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		nc.SetDeadline(time.Now().Add(30 * time.Second))
 		var got bytes.Buffer
 		buf := make([]byte, ReadBuffer)
 		for {

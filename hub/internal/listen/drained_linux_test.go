@@ -26,7 +26,7 @@ func TestDrained(t *testing.T) {
 	c := NewConn(nc, nil)
 	await := func(want bool) {
 		t.Helper()
-		for deadline := time.Now().Add(5 * time.Second); c.Drained() != want; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); c.Drained() != want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("drained is %v", !want)
 			}

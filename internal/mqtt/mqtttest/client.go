@@ -14,7 +14,7 @@ import (
 )
 
 // Timeout is how long a Client waits for anything, and Peer.Wait for the script to end.
-const Timeout = 5 * time.Second
+const Timeout = 30 * time.Second
 
 // Client is an MQTT client under the control of a test: it sends what it is told and acknowledges nothing by itself,
 // except in the methods that say so. What arrives while it waits for something else is kept for later. Every

@@ -262,13 +262,11 @@ func (g *rig) events(user string) (kinds []string) {
 // eventually waits for something that others do.
 func (g *rig) eventually(what string, ok func() bool) {
 	g.Helper()
-	for range 500 {
-		if ok() {
-			return
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.Fatalf("not within 30 s: %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	g.Fatalf("not within 5 s: %s", what)
 }
 
 // claim is what a client on another machine says.
