@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
 
@@ -93,6 +94,11 @@ func (h *Hub) Run(ctx context.Context) (err error) {
 	defer sweeps.Wait()
 	defer stopSweep()
 	sweeps.Go(func() { p.sweeper.Run(sweepCtx) })
+	for _, d := range p.dialects {
+		if r, ok := d.(dialect.Runner); ok {
+			sweeps.Go(func() { r.Run(sweepCtx) })
+		}
+	}
 	if err := h.serve(ctx, p); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

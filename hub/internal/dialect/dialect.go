@@ -114,6 +114,12 @@ type Expirer interface {
 	Expiring(rd store.Reader, t core.TenantID, after core.DeviceNum) (list []core.Expiring, next core.DeviceNum, err error)
 }
 
+// A Runner is a dialect that does something when nobody asks: what is due at a time.
+type Runner interface {
+	// Run returns when ctx ends. The committer runs longer.
+	Run(ctx context.Context)
+}
+
 // Presence tells a Link how its connection begins.
 type Presence struct {
 	Session core.SessionKey

@@ -67,11 +67,13 @@ type Dialect struct {
 	// services are who takes messages to reserved topics, by kind; nil: nobody, and the message is acknowledged and dropped.
 	services [kinds]service
 	shadows  *shadows
+	jobs     *jobs
 }
 
 // What the hub looks for by type would be missed by nobody if a method changed.
 var _ interface {
 	dialect.Dialect
+	dialect.Runner
 	dialect.Verifier
 	dialect.Upgrader
 	dialect.Matcher
@@ -93,6 +95,8 @@ func New(cfg Config) *Dialect {
 	// Each service is a line here.
 	d.shadows = &shadows{d: d, limiter: newLimiter(cmp.Or(cfg.ShadowsPerSecond, shadowsPerSecond), cfg.Now)}
 	d.services[kindShadow] = d.shadows
+	d.jobs = &jobs{d: d, wake: make(chan struct{}, 1)}
+	d.services[kindJobs] = d.jobs
 	return d
 }
 

@@ -112,12 +112,18 @@ func (d *Dialect) joinGroup(tx *commit.Tx, t core.TenantID, group, thing string)
 	if err := link2(tx, t, keyThingGroupThing+group+"/"+thing, keyThingThingGroup+thing+"/"+group, nil); err != nil {
 		return err
 	}
-	return d.changed(tx, t, keyThing+thing)
+	if err := d.changed(tx, t, keyThing+thing); err != nil {
+		return err
+	}
+	return d.jobs.joined(tx, t, group, thing)
 }
 
 func (d *Dialect) leaveGroup(tx *commit.Tx, t core.TenantID, group, thing string) error {
 	if err := unlink2(tx, t, keyThingGroupThing+group+"/"+thing, keyThingThingGroup+thing+"/"+group); err != nil {
 		return err
 	}
-	return d.changed(tx, t, keyThing+thing)
+	if err := d.changed(tx, t, keyThing+thing); err != nil {
+		return err
+	}
+	return d.jobs.left(tx, t, group, thing)
 }

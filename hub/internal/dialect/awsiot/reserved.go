@@ -34,7 +34,7 @@ type reserved struct {
 	// "create-from-csr" (certificates); "provision" (templates); "get", "describe" (streams); "metrics" (defender).
 	op     string
 	format string // "json" or "cbor", of certificates, templates, streams and defender
-	rest   string // of basic ingest: the topic that the rule sees
+	rest   string // of basic ingest: the topic that the rule sees; of jobs: what follows jobs/ in a topic that is none
 	// publishable reports whether clients may publish to it. What they may not is what the hub says: "accepted" and the like.
 	publishable bool
 }
@@ -103,6 +103,8 @@ func parseThingTopic(rest string) reserved {
 			r.op = seg[0]
 		case len(seg) == 2 && oneOf(seg[1], "get", "update") && seg[0] != "":
 			r.job, r.op = seg[0], seg[1]
+		case !oneOf(seg[len(seg)-1], "accepted", "rejected", "notify", "notify-next"):
+			r.op, r.rest = opInvalid, rest // answered as such
 		}
 	case "defender":
 		r.kind = kindDefender

@@ -20,6 +20,8 @@ func TestParseReserved(t *testing.T) {
 		"$aws/things/T/jobs/J/update":                    {kind: kindJobs, thing: "T", job: "J", op: "update", publishable: true},
 		"$aws/things/T/jobs/J/update/accepted":           {kind: kindJobs, thing: "T"},
 		"$aws/things/T/jobs/notify":                      {kind: kindJobs, thing: "T"},
+		"$aws/things/T/jobs/J/x":                         {kind: kindJobs, thing: "T", op: opInvalid, rest: "J/x", publishable: true},
+		"$aws/things/T/jobs":                             {kind: kindJobs, thing: "T", op: opInvalid, publishable: true},
 		"$aws/certificates/create/json":                  {kind: kindCertificates, op: "create", format: "json", publishable: true},
 		"$aws/certificates/create-from-csr/cbor":         {kind: kindCertificates, op: "create-from-csr", format: "cbor", publishable: true},
 		"$aws/certificates/create/xml":                   {kind: kindCertificates},

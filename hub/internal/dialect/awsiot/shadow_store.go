@@ -418,6 +418,9 @@ func (d *Dialect) deleteThing(tx *commit.Tx, t core.TenantID, name string) error
 	if keep, err := hasShadows(tx, t, name); err != nil {
 		return err
 	} else if keep {
+		if err := d.jobs.forget(tx, t, name); err != nil {
+			return err
+		}
 		return d.forgetThing(tx, t, name)
 	}
 	dev, err := tx.Device(deviceKey(t, name))
