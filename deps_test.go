@@ -95,7 +95,7 @@ var layers = []struct{ pkg, may, why string }{
 	{
 		"hub/internal/dialect/awsiot",
 		services + " hub/internal/dialect hub/internal/dialect/awsiot/policy hub/internal/feed hub/internal/accesskey hub/internal/ca hub/internal/registry hub/internal/document hub/internal/job" +
-			" internal/durable internal/mqtt internal/sigv4 internal/topic internal/wire/awswire",
+			" internal/durable internal/mqtt internal/sigv4 internal/topic internal/wire/awscbor internal/wire/awswire",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
 	{"hub/internal/dialect/awsiot/policy", "hub/internal/core", "a language and what it means, fuzzed without a hub around it"},
@@ -161,6 +161,7 @@ var nowhere = map[string]string{
 // golang.org/x/sys, one on each system.
 var libraries = map[string]string{
 	"github.com/coreos/go-systemd/v22":    "hub/internal/listen",
+	"github.com/fxamacker/cbor/v2":        "internal/wire/awscbor",
 	"github.com/golang-jwt/jwt/v5":        "hub/internal/dialect/astarte",
 	"github.com/pelletier/go-toml/v2":     "cmd/fairlead/internal/config",
 	"github.com/prometheus/client_golang": "hub/internal/metrics",

@@ -104,10 +104,7 @@ func (d *Dialect) announce(ctx context.Context, a account, c certificate) error 
 		if err := d.publishAll(tx, a.Tenant, core.Message{Topic: "$aws/events/certificates/registered/" + c.CA, Payload: payload, QoS: 1}); err != nil {
 			return err
 		}
-		if d.provision == nil {
-			return nil
-		}
-		return d.provision(tx, a, c)
+		return d.provisionJustInTime(tx, a, c)
 	})
 	if err != nil {
 		return fmt.Errorf("certificate %s: %w", c.ID, err)

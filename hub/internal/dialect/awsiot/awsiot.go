@@ -2,6 +2,7 @@ package awsiot
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"time"
 
@@ -49,6 +50,12 @@ type Broker interface {
 	dialect.Broker
 	// DisconnectDevice ends the connections of all sessions of a device. The sessions stay.
 	DisconnectDevice(tx *commit.Tx, n core.DeviceNum, reason string) error
+	// Connection returns the open connection of a session.
+	Connection(k core.SessionKey) (core.Connection, bool)
+	// SessionStates returns what is known of some sessions; those that are not there are left out.
+	SessionStates(ctx context.Context, keys []core.SessionKey) (map[core.SessionKey]core.SessionState, error)
+	// SessionFilters returns the filters of a session's subscriptions, as many as can be shown.
+	SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error)
 }
 
 // Dialect speaks AWS IoT. It implements dialect.Dialect; its methods may be called concurrently.
@@ -61,9 +68,6 @@ type Dialect struct {
 	versions    versions
 	accounts    cached[[]account]
 	authorities cached[map[string][]*authority]
-	// provision makes what the template of an authority says of a certificate that it has registered; nil: nothing.
-	provision func(tx *commit.Tx, a account, c certificate) error
-
 	// services are who takes messages to reserved topics, by kind; nil: nobody, and the message is acknowledged and dropped.
 	services [kinds]service
 	shadows  *shadows
@@ -97,6 +101,8 @@ func New(cfg Config) *Dialect {
 	d.services[kindShadow] = d.shadows
 	d.jobs = &jobs{d: d, wake: make(chan struct{}, 1)}
 	d.services[kindJobs] = d.jobs
+	fleet := &provisioning{d}
+	d.services[kindCertificates], d.services[kindTemplates] = fleet, fleet
 	return d
 }
 

@@ -20,6 +20,9 @@
 //	thinggroup-child/PARENT/NAME     index: groups below a group
 //	thinggroup-thing/GROUP/THING     index: things of a group
 //	thing-thinggroup/THING/GROUP     index: groups of a thing
+//	billinggroup/NAME                a billing group
+//	billinggroup-thing/GROUP/THING   index: things of a billing group
+//	tags/RESOURCE                    tags of a resource, which is named as in ARNs
 //	cert/ID                          a certificate, of our CA or registered
 //	cert-time/MICROSECONDS/ID        index: certificates by their making; and cert-emit/..., the latest first
 //	cert-ca/CA/ID                    index: certificates of a registered authority

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect/awsiot/policy"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/internal/sigv4"
 )
@@ -75,6 +78,15 @@ func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *si
 	return &signer{account: a, key: key}, nil
 }
 
+// knownKey reports a signature by a key that is not there, before the body of a request is read for it.
+func (d *Dialect) knownKey(ctx context.Context, sig *sigv4.Signature) error {
+	_, _, err := d.cfg.Keys.Find(ctx, sig.AccessKeyID, d.cfg.Now())
+	if errors.Is(err, core.ErrNotFound) {
+		return fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, sig.AccessKeyID)
+	}
+	return err
+}
+
 // account returns the account of a tenant, and makes it when it is asked for first: having an access key is enough.
 func (d *Dialect) account(ctx context.Context, t core.TenantID) (a account, err error) {
 	err = d.view(ctx, func(rd store.Reader) error {
@@ -100,4 +112,67 @@ func (d *Dialect) forgetAccessKey(tx *commit.Tx, e core.Event) error {
 		return fmt.Errorf("event %s: %w: %v", e.Kind, core.ErrInvalid, err)
 	}
 	return d.disconnectPrincipal(tx, e.Device.Tenant, keyAccessKey+key.ID)
+}
+
+// authenticateCertificate finds the certificate that the client has shown: it is on record, ACTIVE, and valid now. What it may
+// do is decided by its policies, in which a request has no client id, and so no thing.
+func (c *call) authenticateCertificate() error {
+	if c.r.TLS == nil || len(c.r.TLS.PeerCertificates) == 0 {
+		return sigv4.ErrMissing
+	}
+	leaf := c.r.TLS.PeerCertificates[0]
+	id := certificateID(leaf.Raw)
+	a, _, err := c.d.findCertificate(c.ctx(), c.r.TLS.ServerName, id)
+	if errors.Is(err, core.ErrNotFound) {
+		// Of a registered authority's it may be the first connection.
+		err = c.d.unknownCertificate(c.ctx(), core.Claim{Certificate: leaf, ServerName: c.r.TLS.ServerName})
+		if errors.Is(err, dialect.ErrNotMine) {
+			err = fmt.Errorf("%w: certificate %s is not on record", core.ErrDenied, id)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c.account, c.certificate = a, id
+	if now := c.d.cfg.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+		return fmt.Errorf("%w: certificate %s is not valid now", core.ErrDenied, id)
+	}
+	v := values{domain: c.r.TLS.ServerName, certificate: leaf}
+	if remote, err := netip.ParseAddrPort(c.r.RemoteAddr); err == nil {
+		v.sourceIP = remote.Addr().Unmap().String()
+	}
+	return c.view(func(rd store.Reader) error {
+		papers, err := c.d.papersOf(rd, a.Tenant, id, v)
+		if err == nil {
+			c.bound = papers.bind()
+		}
+		return err
+	})
+}
+
+// authorize decides whether the caller may do the operation: an access key may do everything in its account, a certificate
+// what its policies say of it.
+func (c *call) authorize() error {
+	if c.signer != nil {
+		return nil
+	}
+	if c.op.action == "" {
+		return fmt.Errorf("%w: %s needs an access key", core.ErrDenied, c.op.name)
+	}
+	return c.allowed(c.op.action, c.op.resource(c))
+}
+
+// allowed asks the policies of the caller's certificate about an action. resource is what follows the beginning of the ARN.
+func (c *call) allowed(action, resource string) error {
+	if c.signer != nil {
+		return nil
+	}
+	arn := resource
+	if resource != "*" {
+		arn = c.account.arn(resource)
+	}
+	if policy.Decide(c.bound, action, arn) != policy.Allowed {
+		return fmt.Errorf("%w: no policy of certificate %s allows %s on %.300s", core.ErrDenied, c.certificate, action, arn)
+	}
+	return nil
 }

@@ -60,11 +60,6 @@ func readPolicy(rd store.RecordReader, t core.TenantID, name string) (p iotPolic
 	return p, readRecord(rd, t, keyPolicy+name, &p)
 }
 
-// policies returns a page of policies by name.
-func policies(rd store.RecordReader, t core.TenantID, after string, limit int) ([]iotPolicy, bool, error) {
-	return records[iotPolicy](rd, t, keyPolicy, after, limit)
-}
-
 // putPolicy writes a policy, whose documents are right (policy.Parse). What it allows counts for live connections at once.
 func (d *Dialect) putPolicy(tx *commit.Tx, t core.TenantID, p iotPolicy) error {
 	if err := writeRecord(tx, t, keyPolicy+p.Name, p); err != nil {

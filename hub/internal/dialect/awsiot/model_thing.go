@@ -34,11 +34,6 @@ func readThing(rd store.RecordReader, t core.TenantID, name string) (x thing, er
 	return x, readRecord(rd, t, keyThing+name, &x)
 }
 
-// things returns a page of things by name, see records.
-func things(rd store.RecordReader, t core.TenantID, after string, limit int) ([]thing, bool, error) {
-	return records[thing](rd, t, keyThing, after, limit)
-}
-
 // thingsOfType returns a page of the names of things of a type.
 func thingsOfType(rd store.RecordReader, t core.TenantID, typ, after string, limit int) ([]string, bool, error) {
 	return names(rd, t, keyThingTypeThing+typ+"/", after, limit)
@@ -64,6 +59,9 @@ func (d *Dialect) putThing(tx *commit.Tx, t core.TenantID, x thing) error {
 		if err := tx.PutRecord(t, Name, keyThingTypeThing+x.Type+"/"+x.Name, nil); err != nil {
 			return err
 		}
+	}
+	if err := indexBillingGroup(tx, t, x.Name, old.BillingGroup, x.BillingGroup); err != nil {
+		return err
 	}
 	if err := writeRecord(tx, t, keyThing+x.Name, x); err != nil {
 		return err
@@ -115,10 +113,29 @@ func (d *Dialect) forgetThing(tx *commit.Tx, t core.TenantID, name string) error
 			return err
 		}
 	}
+	if err := indexBillingGroup(tx, t, name, x.BillingGroup, ""); err != nil {
+		return err
+	}
 	if err := tx.DeleteRecord(t, Name, keyThing+name); err != nil {
 		return err
 	}
 	return d.changed(tx, t, keyThing+name)
+}
+
+// indexBillingGroup moves a thing from one billing group to another in the index; "" is none.
+func indexBillingGroup(tx *commit.Tx, t core.TenantID, thing, from, to string) error {
+	if from == to {
+		return nil
+	}
+	if from != "" {
+		if err := tx.DeleteRecord(t, Name, keyBillingGroupThing+from+"/"+thing); err != nil {
+			return err
+		}
+	}
+	if to == "" {
+		return nil
+	}
+	return tx.PutRecord(t, Name, keyBillingGroupThing+to+"/"+thing, nil)
 }
 
 // A thingType describes things of a kind. Its JSON is the record.

@@ -49,6 +49,18 @@ func (r *subscriber) Retain(*commit.Tx, core.TenantID, string, core.Message) err
 func (r *subscriber) Disconnect(*commit.Tx, core.SessionKey, bool, string) error   { return nil }
 func (r *subscriber) DisconnectDevice(*commit.Tx, core.DeviceNum, string) error    { return nil }
 
+func (r *subscriber) Connection(core.SessionKey) (core.Connection, bool) {
+	return core.Connection{}, false
+}
+
+func (r *subscriber) SessionStates(context.Context, []core.SessionKey) (map[core.SessionKey]core.SessionState, error) {
+	return nil, nil
+}
+
+func (r *subscriber) SessionFilters(context.Context, core.SessionKey) ([]string, error) {
+	return nil, nil
+}
+
 const testTenant core.TenantID = "acme"
 
 // A serviceRig is the dialect on a real database, with a broker that listens, and without connections and HTTP.

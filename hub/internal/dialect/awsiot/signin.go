@@ -306,6 +306,13 @@ func (d *Dialect) papersOf(rd store.RecordReader, t core.TenantID, id string, v 
 			p.names = append(p.names, groupResource+g)
 		}
 	}
+	if crt.Claim != "" {
+		slot, err := claimSlot(rd, t, crt.Claim)
+		if err != nil {
+			return nil, err
+		}
+		p.policies = append(p.policies, slot)
+	}
 	seen := map[string]bool{}
 	for _, target := range targets {
 		list, _, err := policiesOf(rd, t, target, "", 0)
