@@ -14,7 +14,7 @@ func controlOperations() []operation {
 	all := slices.Concat(
 		thingOperations, thingTypeOperations, thingGroupOperations, billingGroupOperations, principalOperations,
 		certificateOperations, caCertificateOperations, policyOperations, authorizerOperations,
-		provisioningOperations, settingOperations, searchOperations,
+		provisioningOperations, settingOperations, searchOperations, jobOperations,
 	)
 	for i := range all {
 		all[i].service = control

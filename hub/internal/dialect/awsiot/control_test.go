@@ -474,3 +474,42 @@ func TestTenantsDoNotMeetOverHTTP(t *testing.T) {
 		return err
 	})
 }
+
+func TestJobsOverHTTP(t *testing.T) {
+	g := newHTTPRig(t)
+	g.tell(
+		step{do: "POST /things/x", body: `{}`, capture: map[string]string{"arn": "thingArn"}},
+		step{do: "POST /things/jobs", body: `{}`},
+		step{do: "PUT /jobs/j", body: `{"targets":["${arn}0"],"document":"{}"}`, want: notFound},
+		step{do: "PUT /jobs/j", body: `{"targets":["${arn}"],"document":"{\"op\":\"reboot\"}","description":"d"}`, has: []string{`"jobId":"j"`, `:job/j"`}},
+		step{do: "PUT /jobs/j", body: `{"targets":["${arn}"],"document":"{}"}`, want: alreadyExists, has: []string{`"resourceId":"j"`}},
+		step{do: "PUT /jobs/j%20j", body: `{"targets":["${arn}"],"document":"{}"}`, want: invalidRequest},
+		step{do: "GET /jobs/j", has: []string{`"status":"IN_PROGRESS"`}},
+		step{do: "GET /jobs/none", want: notFound},
+		step{do: "GET /jobs/j/job-document", has: []string{"reboot"}},
+		step{do: "GET /jobs", has: []string{`"jobId":"j"`}},
+		step{do: "GET /jobs?maxResults=0", want: invalidRequest},
+		step{do: "GET /jobs/j/things", has: []string{"${arn}", `"QUEUED"`}},
+		step{do: "GET /things/x/jobs", has: []string{`"jobId":"j"`}},
+		step{do: "GET /things/x/jobs/j", has: []string{`"execution":{"jobId":"j"`, `"thingArn"`}},
+		step{do: "GET /things/x/jobs", service: serviceJobs, has: []string{`"queuedJobs":[{"jobId":"j"`}},
+		step{do: "PUT /things/x/jobs/$next", service: serviceJobs, body: `{"statusDetails":{"a":"b"}}`, has: []string{`"status":"IN_PROGRESS"`, `"jobDocument":"{`}},
+		step{do: "GET /things/x/jobs/%24next?includeJobDocument=false", service: serviceJobs, has: []string{`"jobId":"j"`}, no: []string{"jobDocument"}},
+		step{do: "POST /things/x/jobs/j", service: serviceJobs, body: `{"status":"SUCCEEDED","expectedVersion":7}`, want: "InvalidStateTransitionException"},
+		step{do: "POST /things/x/jobs/j", service: serviceJobs, body: `{"status":"SUCCEEDED"}`},
+		step{do: "GET /things/x/jobs/j", service: serviceJobs, want: "TerminalStateException"},
+		step{do: "GET /jobs/j", has: []string{`"status":"COMPLETED"`, `"numberOfSucceededThings":1`}},
+		step{do: "DELETE /things/x/jobs/j/executionNumber/none", want: invalidRequest},
+		step{do: "PUT /jobs/k", body: `{"targets":["${arn}"],"document":"{}"}`},
+		step{do: "PUT /jobs/k/cancel", body: `{"reasonCode":"a b"}`, want: invalidRequest},
+		step{do: "PUT /jobs/k/cancel?force=true", body: `{"reasonCode":"R","comment":"c"}`},
+		step{do: "GET /jobs/k", has: []string{`"status":"CANCELED"`, `"reasonCode":"R"`}},
+		step{do: "PUT /job-templates/t", body: `{"document":"{}","description":"d"}`},
+		step{do: "GET /job-templates/t", has: []string{`"description":"d"`}},
+		step{do: "GET /job-templates", has: []string{`"jobTemplateId":"t"`}},
+		step{do: "DELETE /job-templates/t"},
+		step{do: "GET /job-templates/t", want: notFound},
+		step{do: "DELETE /jobs/j"},
+		step{do: "GET /things/jobs", has: []string{`"thingName":"jobs"`}},
+	)
+}
