@@ -242,8 +242,9 @@ func (g *gate) serve(nc *tls.Conn) {
 		_, _ = io.Copy(script, client)
 		_ = script.Close() // what it has got stays readable
 	})
-	_, _ = io.Copy(client, script)
-	_ = nc.Close()
+	if _, err := io.Copy(client, script); err == nil {
+		_ = nc.Close() // the script hangs up; otherwise the client has gone, and what it has sent is still to be read
+	}
 	copies.Wait()
 }
 

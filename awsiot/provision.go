@@ -140,7 +140,9 @@ func Provision(ctx context.Context, cfg Config, p Provisioning) (*Provisioned, e
 		disconnect() // if it has given up
 	})
 	done, err := p.run(running, c)
-	disconnect()
+	if !errors.Is(err, fairlead.ErrClosed) { // otherwise Run has given up, and is about to say why
+		disconnect()
+	}
 	run.Wait()
 	if err != nil {
 		if ctx.Err() == nil {

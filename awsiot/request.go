@@ -152,16 +152,9 @@ func (c *Client) ask(ctx context.Context, r *request) (body, refusal []byte, err
 
 // hold sees to it that answers come.
 func (c *Client) hold(ctx context.Context, r *request) (release func(), err error) {
-	var subs []*subscription
-	for _, f := range r.filters {
-		subs = append(subs, c.subs.change(f, func(s *subscription) {
-			s.holds++
-		}))
-	}
+	subs := c.subs.changeAll(r.filters, func(s *subscription) { s.holds++ })
 	release = func() {
-		for _, f := range r.filters {
-			c.subs.change(f, func(s *subscription) { s.holds = max(0, s.holds-1) })
-		}
+		c.subs.changeAll(r.filters, func(s *subscription) { s.holds = max(0, s.holds-1) })
 	}
 	for _, sub := range subs {
 		if _, err := c.subs.wait(ctx, sub); err != nil {
@@ -170,9 +163,7 @@ func (c *Client) hold(ctx context.Context, r *request) (release func(), err erro
 		}
 	}
 	if !r.oneShot {
-		for _, f := range r.filters {
-			c.subs.change(f, func(s *subscription) { s.kept = true })
-		}
+		c.subs.changeAll(r.filters, func(s *subscription) { s.kept = true })
 	}
 	return release, nil
 }

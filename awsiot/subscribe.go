@@ -66,43 +66,59 @@ func (s *subscriptions) find(filter string) *subscription {
 
 // change changes what is wanted of a filter, and tells the engine what follows.
 func (s *subscriptions) change(filter string, change func(*subscription)) *subscription {
+	return s.changeAll([]string{filter}, change)[0]
+}
+
+// changeAll is change for several filters, which go into one UNSUBSCRIBE.
+func (s *subscriptions) changeAll(filters []string, change func(*subscription)) (changed []*subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sub := s.find(filter)
-	made := sub == nil
-	if made {
-		sub = &subscription{filter: filter}
-		s.all = append(s.all, sub)
+	e := s.c.current()
+	var unwanted []string
+	for _, filter := range filters {
+		sub := s.find(filter)
+		made := sub == nil
+		if made {
+			sub = &subscription{filter: filter}
+			s.all = append(s.all, sub)
+		}
+		change(sub)
+		changed = append(changed, sub)
+		want, wanted := sub.wants()
+		switch {
+		case !wanted:
+			s.all = slices.DeleteFunc(s.all, func(other *subscription) bool { return other == sub })
+			sub.settle(0, fmt.Errorf("subscribe to %.200q: %w: unsubscribed meanwhile", filter, fairlead.ErrClosed))
+			unwanted = append(unwanted, filter)
+		case made || want != sub.want || sub.err != nil:
+			sub.want, sub.known, sub.err = want, false, nil
+			// It cannot fail: the filter was checked.
+			_ = e.Register(engine.Subscription{Subscription: want, Reply: s.c.requests.reply, Settled: func(granted byte, err error) {
+				s.answered(sub, QoS(granted), err)
+			}})
+		}
 	}
-	change(sub)
-	want := mqtt.Subscription{Filter: filter}
+	e.Unsubscribe(unwanted...)
+	return changed
+}
+
+// wants puts together what everybody wants of a filter.
+func (sub *subscription) wants() (want mqtt.Subscription, wanted bool) {
+	want.Filter = sub.filter
 	if u := sub.user; u != nil {
-		want.NoLocal, want.RetainAsPublished = u.noLocal, u.retainAsPublished
+		wanted = true
+		want.QoS, want.NoLocal, want.RetainAsPublished = byte(u.qos), u.noLocal, u.retainAsPublished
 		if u.noRetained {
 			want.RetainHandling = mqtt.RetainDontSend
 		}
 	}
-	wanted := sub.user != nil || sub.holds > 0 || sub.kept || len(sub.inner) > 0
-	if sub.holds > 0 || sub.kept || sub.user != nil && sub.user.qos > 0 {
-		want.QoS = 1
+	if sub.holds > 0 || sub.kept {
+		wanted, want.QoS = true, 1
 	}
 	for _, h := range sub.inner {
-		want.QoS = max(want.QoS, byte(h.qos))
+		wanted, want.QoS = true, max(want.QoS, byte(h.qos))
 	}
-	e := s.c.current()
-	switch {
-	case !wanted:
-		s.all = slices.DeleteFunc(s.all, func(other *subscription) bool { return other == sub })
-		sub.settle(0, fmt.Errorf("subscribe to %.200q: %w: unsubscribed meanwhile", filter, fairlead.ErrClosed))
-		e.Unsubscribe(filter)
-	case made || want != sub.want || sub.err != nil:
-		sub.want, sub.known, sub.err = want, false, nil
-		// It cannot fail: the filter was checked.
-		_ = e.Register(engine.Subscription{Subscription: want, Reply: s.c.requests.reply, Settled: func(granted byte, err error) {
-			s.answered(sub, QoS(granted), err)
-		}})
-	}
-	return sub
+	return want, wanted
 }
 
 // answered notes what AWS IoT has answered.

@@ -38,6 +38,7 @@ type Peer struct {
 	version mqtt.Version
 	last    mqtt.Packet // received last
 	lastID  uint16      // given to a PUBLISH last
+	skips   bool        // UNSUBSCRIBE is answered without a step
 }
 
 // Script starts a server that plays the steps, one connection after the other: the first step, and each step after
@@ -145,6 +146,11 @@ func (p *Peer) receive() (mqtt.Packet, error) {
 	got, err := next(p.frames, p.version)
 	if err != nil {
 		return nil, err
+	}
+	if u, ok := got.(*mqtt.Unsubscribe); ok && p.skips {
+		unsuback := mqtt.Ack{Type: mqtt.TypeUnsubAck, ID: u.ID, Codes: make([]mqtt.ReasonCode, len(u.Filters))}
+		_ = p.send(unsuback.Append(nil, p.version)) // the client may have gone
+		return p.receive()
 	}
 	if c, ok := got.(*mqtt.Connect); ok {
 		p.version = c.Version
@@ -297,6 +303,14 @@ func SendThat(name string, make func() any) Step {
 		out := packet(make())
 		p.fill(out)
 		return p.send(out.Append(nil, p.version))
+	}}
+}
+
+// AnswerUnsubscribe is the step from which on the peer answers UNSUBSCRIBE by itself, for clients that send it when they come to it.
+func AnswerUnsubscribe() Step {
+	return Step{"AnswerUnsubscribe", func(p *Peer) error {
+		p.skips = true
+		return nil
 	}}
 }
 
