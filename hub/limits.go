@@ -43,6 +43,9 @@ type Limits struct {
 	// MQTTSubscriptionsPerDevice is how many subscriptions the sessions of one device may have together. 0 is
 	// DefaultMQTTSubscriptionsPerDevice.
 	MQTTSubscriptionsPerDevice int
+	// MQTTUnreadBytes is how many bytes may wait in memory for all connections of one device together that do not read. 0
+	// is DefaultMQTTUnreadBytes.
+	MQTTUnreadBytes int
 	// MQTTAutoRegistered is how many plain MQTT devices a tenant may have until certificates of its registered authorities make
 	// no further ones. 0 is DefaultMQTTAutoRegistered.
 	MQTTAutoRegistered int
@@ -60,12 +63,13 @@ const (
 	DefaultConnectTimeout   = 10 * time.Second
 	DefaultHeaderBytes      = 64 << 10
 
-	DefaultFailedConnects           = 200
-	DefaultFailedConnectsPerAddress = 20
+	DefaultFailedConnects           = 100
+	DefaultFailedConnectsPerAddress = 10
 
 	DefaultMQTTSessions               = 500_000
 	DefaultMQTTSessionsPerDevice      = 1_000
 	DefaultMQTTSubscriptionsPerDevice = 10_000
+	DefaultMQTTUnreadBytes            = 64 << 20
 
 	DefaultMQTTAutoRegistered = 100_000
 
@@ -102,6 +106,7 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.MQTTSessions, DefaultMQTTSessions},
 		{&l.MQTTSessionsPerDevice, DefaultMQTTSessionsPerDevice},
 		{&l.MQTTSubscriptionsPerDevice, DefaultMQTTSubscriptionsPerDevice},
+		{&l.MQTTUnreadBytes, DefaultMQTTUnreadBytes},
 		{&l.MQTTAutoRegistered, DefaultMQTTAutoRegistered},
 		{&l.MQTTRetained, DefaultMQTTRetained},
 		{&l.MQTTRetainedBytes, DefaultMQTTRetainedBytes},

@@ -289,7 +289,7 @@ func (h *Hub) assemble(p *parts) {
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
 		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, Pace: p.pace, MaxConnections: p.limits.MQTTConnections,
 		MaxSessions: p.limits.MQTTSessions,
-		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice},
+		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice, DeviceUnread: p.limits.MQTTUnreadBytes},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})
 	plain := mqtt.New(mqtt.Config{

@@ -79,6 +79,7 @@ var DefaultLimits = core.Limits{
 	TopicAliases:   32,
 	Sessions:       1_000,
 	DeviceFilters:  10_000,
+	DeviceUnread:   64 << 20,
 }
 
 // maxQueued is the most that Limits.MaxQueued can be: packet identifiers of stored messages come from their sequence
@@ -109,8 +110,9 @@ type Broker struct {
 	next  atomic.Int64  // when the first appointment is, in ns since 1970; 0: there is none
 	alarm chan struct{} // next has changed
 
-	mu      sync.Mutex
-	current map[core.SessionKey]*conn // signed in and not yet unbound
+	mu       sync.Mutex
+	current  map[core.SessionKey]*conn // signed in and not yet unbound
+	backlogs map[core.DeviceNum]*backlog
 }
 
 // scope is what subscriptions can see of each other.
@@ -169,6 +171,7 @@ func New(cfg Config) *Broker {
 		wills:    map[core.SessionKey]*will{},
 		alarm:    make(chan struct{}, 1),
 		current:  map[core.SessionKey]*conn{},
+		backlogs: map[core.DeviceNum]*backlog{},
 	}
 	b.SetDialects(cfg.Dialects)
 	return b
@@ -197,6 +200,7 @@ func limits(l, d core.Limits) core.Limits {
 	pick(&l.TopicAliases, d.TopicAliases)
 	pick(&l.Sessions, d.Sessions)
 	pick(&l.DeviceFilters, d.DeviceFilters)
+	pick(&l.DeviceUnread, d.DeviceUnread)
 	l.MaxQueued = min(l.MaxQueued, maxQueued)
 	l.ReceiveMaximum = min(l.ReceiveMaximum, 65_535)
 	pickTime := func(v *time.Duration, d time.Duration) {

@@ -121,6 +121,7 @@ func (c *conn) serve(ctx context.Context) {
 	close(c.done)
 	c.b.remove(c)
 	c.drain()
+	c.b.leaveBacklog(c)
 	c.release()
 	c.src.finish()
 	var e *mqtt.Error

@@ -279,7 +279,7 @@ func (s *session) give(c *conn, p packet) {
 	if p.seq <= s.loaded {
 		return // a refill has brought it
 	}
-	if s.behind || len(o.waiting) >= maxHeldAhead {
+	if s.behind || len(o.waiting) >= maxHeldAhead || o.crowded() {
 		s.behind, o.behind = true, true // an acknowledgement will ask for it, see handleAck
 		return
 	}

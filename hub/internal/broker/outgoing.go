@@ -39,6 +39,10 @@ type outgoing struct {
 	oldest    int64    // no lower stored seq is in flight, 0: none is; see packetID
 	waiting   []packet // behind the window, in order
 	held      int      // bytes of waiting
+	flying    int      // bytes of inflight
+	written   int      // bytes that are being written
+	charged   int64    // of them, to device
+	device    *backlog // nil: nobody's
 	behind    bool     // storage has messages that are not in waiting
 	more      bool     // retained messages are to follow when these are sent, see wantsFetch
 	spent     []packet // stored ones that are not to be sent: to be taken out of storage
@@ -80,6 +84,7 @@ func (o *outgoing) append(b []byte) {
 // flushLocked has a goroutine write what is queued, unless one does already. With the lock.
 func (c *conn) flushLocked() {
 	o := c.out
+	o.charge()
 	if !o.dead && len(o.buf) > maxUnsent { // also while a write waits for the client: it can ask for much in that time
 		c.slow()
 	}
@@ -122,6 +127,7 @@ func (c *conn) write(patience time.Duration) {
 	o := c.out
 	b := o.buf
 	o.buf = nil
+	o.written = len(b)
 	o.mu.Unlock()
 	c.src.nc.SetWriteDeadline(time.Now().Add(patience))
 	_, err := c.src.app.Write(b)
@@ -130,11 +136,13 @@ func (c *conn) write(patience time.Duration) {
 		writeBuffers.Put(&b)
 	}
 	o.mu.Lock()
+	o.written = 0
 	if err != nil {
 		o.dead = true
 		c.src.nc.Close()
 	}
 	o.next()
+	o.charge()
 }
 
 // What sendNow writes itself, and for how long it would wait if the system were so short of memory that it takes not even
@@ -192,11 +200,14 @@ func (o *outgoing) push(p packet, l queueLimits) bool {
 		return true
 	}
 	if p.qos == 0 {
-		if len(o.buf) > maxUnsentQ0 {
+		if len(o.buf) > maxUnsentQ0 || o.crowded() {
 			return false
 		}
 		o.publish(p)
 		return true
+	}
+	if p.seq == 0 && o.crowded() {
+		return false
 	}
 	if len(o.waiting) == 0 && o.canSend(p) {
 		o.start(p)
@@ -232,6 +243,7 @@ func (o *outgoing) start(p packet) {
 		o.oldest = p.seq
 	}
 	o.inflight[p.id] = p
+	o.flying += p.size()
 	o.publish(p)
 }
 
@@ -264,10 +276,12 @@ func (o *outgoing) acknowledged(id uint16) (p packet, ok bool) {
 		return p, false
 	}
 	delete(o.inflight, id)
+	o.flying -= p.size()
 	if len(o.inflight) == 0 {
 		o.oldest = 0
 	}
 	o.next()
+	o.charge()
 	return p, true
 }
 

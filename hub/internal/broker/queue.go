@@ -114,7 +114,13 @@ func (b *Broker) refill(tx *commit.Tx, s *session, c *conn) error {
 		if err != nil {
 			return err
 		}
-		if full = len(rows) == refillBatch; len(rows) > 0 {
+		full = len(rows) == refillBatch
+		c.out.mu.Lock()
+		if n := c.out.refillOf(rows); n < len(rows) {
+			rows, full = rows[:n], true
+		}
+		c.out.mu.Unlock()
+		if len(rows) > 0 {
 			last = rows[len(rows)-1].Seq
 		}
 		if packets, err = b.wanted(tx, s, rows); err != nil {
@@ -180,6 +186,7 @@ func (c *conn) resume(p packet) {
 		o.inflight = make(map[uint16]packet, 4)
 	}
 	o.inflight[p.id] = p
+	o.flying += p.size()
 	if o.oldest == 0 || p.seq < o.oldest {
 		o.oldest = p.seq
 	}

@@ -178,7 +178,9 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	c.log = c.b.log.With("dialect", c.grant.Session.Dialect, "tenant", c.grant.Session.Tenant, "client", c.grant.Session.ClientID)
 	c.frames.SetMax(c.grant.Limits.MaxPacketBytes)
 	c.watch(claim)
+	c.b.joinBacklog(c)
 	if err := c.b.evict(ctx, c); err != nil {
+		c.b.leaveBacklog(c)
 		return err
 	}
 	bind := c.b.cfg.Committer.Do
@@ -189,6 +191,7 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 		c.b.countFull(err)
 		close(c.done)
 		c.b.remove(c)
+		c.b.leaveBacklog(c)
 		return err
 	}
 	<-c.welcomed // nothing may be answered before CONNECT is

@@ -100,6 +100,7 @@ type Limits struct {
 	TopicAliases   int           // that an MQTT 5 client may set, and the most that are set towards it; -1: none
 	Sessions       int           // that the device may have, connected or kept; -1: any number
 	DeviceFilters  int           // subscriptions of all its sessions together; -1: any number
+	DeviceUnread   int           // bytes that wait in memory for all its connections; -1: any number
 }
 
 // A Message is an application message on its way to clients.

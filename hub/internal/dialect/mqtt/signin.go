@@ -73,7 +73,7 @@ func (d *Dialect) grant(c core.Claim, p proof) (core.Grant, dialect.Link, error)
 	if p.anonymous {
 		g.Session = sessionKey(p.Tenant, "", clientID) // no device's
 		g.Publish, g.Subscribe, g.Dollar = []string{"#"}, []string{"#"}, true
-		g.Limits.Sessions, g.Limits.DeviceFilters = -1, -1 // they are many clients, not one device
+		g.Limits.Sessions, g.Limits.DeviceFilters, g.Limits.DeviceUnread = -1, -1, -1 // they are many clients, not one device
 		return g, newLink(d, p), nil
 	}
 	g.Session = sessionKey(p.Tenant, p.ID, clientID)
