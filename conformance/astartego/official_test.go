@@ -258,7 +258,7 @@ func keyMode(t *testing.T, p *platform) {
 func addWhileConnecting(t *testing.T, _ *platform) {
 	p := own(t)
 	g := p.gadget(t, "DeviceQos")
-	must(t, p.hub.Stop())
+	must(t, p.hub.Kill())
 	_ = g.failed() // it tries again and again
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

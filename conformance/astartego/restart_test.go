@@ -111,7 +111,7 @@ func TestHubIsNotThereYet(t *testing.T) {
 	t.Parallel()
 	p := own(t)
 	g := p.gadget(t, "DeviceKept", "DeviceProperties")
-	must(t, p.hub.Stop())
+	must(t, p.hub.Kill())
 	if err := g.failed(); err == nil {
 		t.Error("no reason")
 	}
