@@ -17,9 +17,9 @@ const slice = 250
 // waitChunk is how many devices wait in one record.
 const waitChunk = 500
 
-// Create makes a job for devices, which are those that its targets mean now. Whoever is due gets it at once, the first few
+// Create makes a job for devices, which are those that its targets mean now. Targets are names of the dialect's. Whoever is due gets it at once, the first few
 // hundred; a schedule or a rollout makes others wait. One of that id is [ErrExists].
-func (s *Session) Create(spec Spec, devices []core.DeviceID) (Job, error) {
+func (s *Session) Create(spec Spec, targets []string, devices []core.DeviceID) (Job, error) {
 	if _, err := s.Job(spec.ID); err == nil {
 		return Job{}, fmt.Errorf("create job %s: %w", spec.ID, ErrExists)
 	} else if !isMissing(err) {
@@ -31,13 +31,13 @@ func (s *Session) Create(spec Spec, devices []core.DeviceID) (Job, error) {
 	spec.Seq++
 	spec.Created = s.tx.Now()
 	j := &Job{Spec: spec, Progress: Progress{Phase: Active, Changed: s.tx.Now(), Counts: map[State]int{}}}
-	err := errors.Join(s.put(keySeq, spec.Seq), s.put(keySpec+spec.ID, spec))
+	err := errors.Join(s.put(keySeq, spec.Seq), s.put(keySpec+spec.ID, spec), s.put(keyTargets+spec.ID, targets))
 	if err != nil {
 		return Job{}, err
 	}
 	s.jobs[j.ID] = j
 	s.changed(j)
-	if err := s.follow(j, spec.Targets); err != nil {
+	if err := s.follow(j, targets); err != nil {
 		return Job{}, err
 	}
 	if err := s.wait(j, devices); err != nil {
@@ -242,11 +242,20 @@ func (s *Session) settle(j *Job) error {
 	}
 	j.Phase, j.Changed, j.Ended = Completed, s.tx.Now(), s.tx.Now()
 	s.changed(j)
-	s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j})
+	if err := s.tell(j); err != nil {
+		return err
+	}
 	return s.setWork(j, time.Time{})
 }
 
-// Edit changes what is asked of a job: f gets the Spec, of which it leaves ID, Seq, Targets, Continuous and Created as they are.
+// tell notes that a job has come to another phase.
+func (s *Session) tell(j *Job) error {
+	targets, err := s.Targets(j.ID)
+	s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j, Targets: targets})
+	return err
+}
+
+// Edit changes what is asked of a job: f gets the Spec, of which it leaves ID, Seq, Continuous and Created as they are.
 func (s *Session) Edit(id string, f func(*Spec)) error {
 	j, err := s.job(id)
 	if err != nil {
@@ -273,13 +282,17 @@ func (s *Session) Associate(id string, targets []string, devices []core.DeviceID
 	if !j.Continuous || j.Phase != Active && j.Phase != Scheduled {
 		return *j, fmt.Errorf("associate targets with job %s: %w", id, ErrTransition)
 	}
+	all, err := s.Targets(id)
+	if err != nil {
+		return *j, err
+	}
 	for _, t := range targets {
-		if !slices.Contains(j.Targets, t) {
-			j.Targets = append(j.Targets, t)
+		if !slices.Contains(all, t) {
+			all = append(all, t)
 		}
 	}
 	j.Changed = s.tx.Now()
-	err = errors.Join(s.put(keySpec+id, j.Spec), s.follow(j, targets), s.wait(j, devices))
+	err = errors.Join(s.put(keyTargets+id, all), s.follow(j, targets), s.wait(j, devices))
 	if err != nil {
 		return *j, err
 	}
@@ -328,16 +341,20 @@ func (s *Session) Leave(target string, d core.DeviceID, still func(targets []str
 		if err != nil {
 			return err
 		}
-		if yes, err := still(j.Targets); err != nil {
-			return err
-		} else if yes {
-			continue
-		}
 		x, err := s.Execution(id, d, 0)
 		if isMissing(err) || err == nil && x.State.Ended() {
 			continue
 		} else if err != nil {
 			return err
+		}
+		targets, err := s.Targets(id)
+		if err != nil {
+			return err
+		}
+		if yes, err := still(targets); err != nil {
+			return err
+		} else if yes {
+			continue
 		}
 		if _, err := s.end(j, x, Removed, false); err != nil {
 			return err

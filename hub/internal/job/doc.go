@@ -5,6 +5,7 @@
 // Jobs are kept in records of the tenant and dialect that they belong to, so no platform's jobs are another's:
 //
 //	job/ID                              what is asked (Spec)
+//	job-targets/ID                      names of the dialect's: devices and groups of them
 //	job-state/ID                        how far it is (Progress)
 //	job-seq                             number of the newest job
 //	job-wait/ID/N                       devices that are still to get it, some hundred in one record

@@ -32,7 +32,9 @@ func (s *Session) cancel(j *Job, force bool, reason, comment string) error {
 	if j.Phase != Stopped {
 		j.Phase, j.Ended = Stopped, s.tx.Now()
 		j.Reason, j.Comment = reason, comment
-		s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j})
+		if err := s.tell(j); err != nil {
+			return err
+		}
 	}
 	j.Changed = s.tx.Now()
 	j.Forced = j.Forced || force
@@ -100,7 +102,11 @@ func (s *Session) Delete(id string, force bool) error {
 			return fmt.Errorf("delete job %s: %w", id, ErrDeletions)
 		}
 	}
-	for _, t := range j.Targets {
+	targets, err := s.Targets(id)
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
 		if err := s.drop(keyTarget + t + "/" + id); err != nil {
 			return err
 		}
@@ -110,7 +116,7 @@ func (s *Session) Delete(id string, force bool) error {
 	}
 	j.Phase, j.Changed = Deleting, s.tx.Now()
 	s.changed(j)
-	s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j})
+	s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j, Targets: targets})
 	return s.deleteSlice(j)
 }
 
@@ -133,8 +139,12 @@ func (s *Session) deleteSlice(j *Job) error {
 	}
 	delete(s.jobs, j.ID)
 	delete(s.dirty, j.ID)
-	s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j, Gone: true})
-	return errors.Join(s.drop(keySpec+j.ID), s.drop(keyState+j.ID), s.drop(keyDeleting+j.ID))
+	targets, err := s.Targets(j.ID)
+	if err != nil {
+		return err
+	}
+	s.changes.Jobs = append(s.changes.Jobs, JobChange{Job: *j, Targets: targets, Gone: true})
+	return errors.Join(s.drop(keySpec+j.ID), s.drop(keyState+j.ID), s.drop(keyTargets+j.ID), s.drop(keyDeleting+j.ID))
 }
 
 // Work does one slice of what has to be done now: executions that time out, jobs that go on. [Book.NextWork] says whether there

@@ -44,10 +44,8 @@ const (
 
 // A Spec is what is asked. Fields that are zero ask for nothing.
 type Spec struct {
-	ID  string `json:"id"`
-	Seq int64  `json:"seq"` // in the order of creation; set by Create
-	// Targets are names of the dialect's: devices and groups of them.
-	Targets    []string        `json:"targets"`
+	ID         string          `json:"id"`
+	Seq        int64           `json:"seq"`                  // in the order of creation; set by Create
 	Continuous bool            `json:"continuous,omitempty"` // devices that become targets later get it too; it never completes
 	Document   json.RawMessage `json:"document,omitempty"`   // what is to be done, for the device
 	Note       json.RawMessage `json:"note,omitempty"`       // what the dialect keeps with it

@@ -93,7 +93,7 @@ func (r *rig) try(f func(s *Session) error) (list []string, err error) {
 func (r *rig) create(spec Spec, devices ...core.DeviceID) []string {
 	r.Helper()
 	return r.do(func(s *Session) error {
-		_, err := s.Create(spec, devices)
+		_, err := s.Create(spec, nil, devices)
 		return err
 	})
 }
@@ -235,7 +235,7 @@ func TestUpdateRefused(t *testing.T) {
 	if !errors.As(err, &refused) || !errors.Is(err, ErrTransition) || refused.Execution.State != Succeeded || refused.Execution.Version != 3 {
 		t.Errorf("update of what has ended: %v", err)
 	}
-	if _, err := r.try(func(s *Session) error { _, err := s.Create(Spec{ID: "a"}, nil); return err }); !errors.Is(err, ErrExists) {
+	if _, err := r.try(func(s *Session) error { _, err := s.Create(Spec{ID: "a"}, nil, nil); return err }); !errors.Is(err, ErrExists) {
 		t.Errorf("a second job a: %v", err)
 	}
 	if _, err := r.try(func(s *Session) error { _, err := s.StartNext("d", nil, 0); return err }); !errors.Is(err, core.ErrNotFound) {
@@ -424,22 +424,29 @@ func TestCancel(t *testing.T) {
 
 func TestDeleteBoundsDeletions(t *testing.T) {
 	r := newRig(t)
-	for i := range maxDeletions + 1 {
-		r.create(Spec{ID: fmt.Sprint("j", i)}, devices(slice+1)...)
-		r.work()
-	}
-	for i := range maxDeletions + 1 {
-		id := fmt.Sprint("j", i)
-		_, err := r.try(func(s *Session) error { return s.Delete(id, true) })
-		if got, want := errors.Is(err, ErrDeletions), i == maxDeletions; got != want {
-			t.Errorf("deletion %d: %v", i, err)
+	r.create(Spec{ID: "a"}, "d")
+	r.do(func(s *Session) error {
+		for i := range maxDeletions {
+			if err := s.mark(keyDeleting + fmt.Sprint("other", i)); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if _, err := r.try(func(s *Session) error { return s.Delete("a", true) }); !errors.Is(err, ErrDeletions) {
+		t.Errorf("one deletion too many: %v", err)
 	}
+	r.do(func(s *Session) error { return s.drop(keyDeleting + "other0") })
+	r.do(func(s *Session) error { return s.Delete("a", true) })
+	r.expectState("a", "none")
 }
 
 func TestContinuous(t *testing.T) {
 	r := newRig(t)
-	r.create(Spec{ID: "a", Continuous: true, Targets: []string{"g", "h"}})
+	r.do(func(s *Session) error {
+		_, err := s.Create(Spec{ID: "a", Continuous: true}, []string{"g", "h"}, nil)
+		return err
+	})
 	r.expectState("a", "in_progress")
 	join := func(target string) []string {
 		return r.do(func(s *Session) error { return s.Join(target, "d") })
@@ -522,7 +529,11 @@ func TestCountsAreRight(t *testing.T) {
 	r := newRig(t)
 	ids := []string{"a", "b", "c"}
 	for _, id := range ids {
-		r.create(Spec{ID: id, Continuous: id == "c", Targets: []string{"g"}, Timeout: 3 * time.Minute, Retries: []Retry{{Most: 3}}}, devices(6)...)
+		spec := Spec{ID: id, Continuous: id == "c", Timeout: 3 * time.Minute, Retries: []Retry{{Most: 3}}}
+		r.do(func(s *Session) error {
+			_, err := s.Create(spec, []string{"g"}, devices(6))
+			return err
+		})
 	}
 	seed := uint32(7)
 	random := func(n int) int {

@@ -30,6 +30,7 @@ func Read(rd Reader, t core.TenantID, dialect string) Book { return Book{rd, t, 
 
 const (
 	keySpec     = "job/"
+	keyTargets  = "job-targets/"
 	keyState    = "job-state/"
 	keySeq      = "job-seq"
 	keyWait     = "job-wait/"
@@ -91,6 +92,11 @@ func (b Book) Job(id string) (j Job, err error) {
 		return j, err
 	}
 	return j, b.read(keyState+id, &j.Progress)
+}
+
+// Targets returns what a job was made for: names of the dialect's. They can be many, so they are no part of the Job.
+func (b Book) Targets(id string) (list []string, err error) {
+	return list, b.read(keyTargets+id, &list)
 }
 
 // Jobs returns at most limit jobs by id, those behind after only, and whether there are more.

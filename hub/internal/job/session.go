@@ -54,8 +54,9 @@ type DeviceChange struct {
 
 // A JobChange tells that a job has come to another phase: Completed, Stopped, Deleting. Gone means that it was deleted.
 type JobChange struct {
-	Job  Job
-	Gone bool
+	Job     Job
+	Targets []string
+	Gone    bool
 }
 
 // Begin begins a session in the jobs of a tenant and dialect.

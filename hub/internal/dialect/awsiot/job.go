@@ -77,7 +77,7 @@ func (r *jobRequest) do(tx *commit.Tx) error {
 	refusal, now := r.refusal, tx.Now().Unix()
 	if refusal == nil {
 		x := job.Begin(tx, r.from.tenant(), Name)
-		answer, err := r.answer(x, tx.Now())
+		answer, err := r.answer(x, newViewer(x.Book, tx.Now()))
 		if refusal = jobRefusal(err); refusal == nil && err != nil {
 			return err
 		}
@@ -100,21 +100,21 @@ func (r *jobRequest) reply(tx *commit.Tx, kind awswire.Reply, payload []byte) er
 }
 
 // answer does what is asked and returns the payload of the reply.
-func (r *jobRequest) answer(x *job.Session, now time.Time) (any, error) {
-	d, at, token := core.DeviceID(r.thing), now.Unix(), r.ClientToken
+func (r *jobRequest) answer(x *job.Session, v *viewer) (any, error) {
+	d, at, token := core.DeviceID(r.thing), v.now.Unix(), r.ClientToken
 	switch {
 	case r.op == awswire.OpGet && r.job == "":
 		list, err := pendingJobs(x.Book, d)
 		list.Timestamp, list.ClientToken = at, token
 		return list, err
 	case r.op == awswire.OpGet:
-		e, err := describeForDevice(x.Book, d, r.job, r.JobRequest, now)
+		e, err := describeForDevice(v, d, r.job, r.JobRequest)
 		return awswire.JobReply{Execution: e, Timestamp: at, ClientToken: token}, err
 	case r.op == awswire.OpStartNext:
-		e, err := startNext(x, d, r.JobRequest, now)
+		e, err := startNext(x, v, d, r.JobRequest)
 		return awswire.JobReply{Execution: e, Timestamp: at, ClientToken: token}, err
 	case r.op == awswire.OpUpdate:
-		reply, err := updateForDevice(x, d, r.job, r.JobRequest)
+		reply, err := updateForDevice(x, v, d, r.job, r.JobRequest)
 		reply.Timestamp, reply.ClientToken = at, token
 		return reply, err
 	}
@@ -188,27 +188,27 @@ func pendingJobs(b job.Book, d core.DeviceID) (awswire.PendingJobs, error) {
 }
 
 // startNext begins the next execution; nil: nothing is pending.
-func startNext(x *job.Session, d core.DeviceID, r awswire.JobRequest, now time.Time) (*awswire.JobExecution, error) {
+func startNext(x *job.Session, v *viewer, d core.DeviceID, r awswire.JobRequest) (*awswire.JobExecution, error) {
 	e, err := x.StartNext(d, r.StatusDetails, time.Duration(r.StepTimeoutInMinutes)*time.Minute)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	return executionOf(x.Book, &e, true, now)
+	return v.execution(&e, true)
 }
 
 // describeForDevice returns an execution; nil: the next one is asked for and nothing is pending. One that has ended is not
 // described to devices (AWS IoT Core Developer Guide, "Jobs device MQTT and HTTPS APIs", TerminalStateReached).
-func describeForDevice(b job.Book, d core.DeviceID, id string, r awswire.JobRequest, now time.Time) (*awswire.JobExecution, error) {
+func describeForDevice(v *viewer, d core.DeviceID, id string, r awswire.JobRequest) (*awswire.JobExecution, error) {
 	var e job.Execution
 	var err error
 	if id == awswire.NextJob {
-		if e, err = b.Next(d); errors.Is(err, core.ErrNotFound) {
+		if e, err = v.Next(d); errors.Is(err, core.ErrNotFound) {
 			return nil, nil
 		}
 	} else {
-		e, err = b.Execution(id, d, r.ExecutionNumber)
+		e, err = v.Execution(id, d, r.ExecutionNumber)
 	}
 	if err != nil {
 		return nil, err
@@ -216,10 +216,10 @@ func describeForDevice(b job.Book, d core.DeviceID, id string, r awswire.JobRequ
 	if e.State.Ended() {
 		return nil, &awswire.JobError{Code: awswire.JobTerminalStateReached, Message: "Job execution has reached a terminal state"}
 	}
-	return executionOf(b, &e, r.IncludeJobDocument == nil || *r.IncludeJobDocument, now)
+	return v.execution(&e, r.IncludeJobDocument == nil || *r.IncludeJobDocument)
 }
 
-func updateForDevice(x *job.Session, d core.DeviceID, id string, r awswire.JobRequest) (reply awswire.JobUpdateReply, err error) {
+func updateForDevice(x *job.Session, v *viewer, d core.DeviceID, id string, r awswire.JobRequest) (reply awswire.JobUpdateReply, err error) {
 	e, err := x.Update(d, id, job.Update{
 		State: jobStateOf(r.Status), Details: r.StatusDetails, Expected: r.ExpectedVersion, Number: r.ExecutionNumber,
 		Step: time.Duration(r.StepTimeoutInMinutes) * time.Minute,
@@ -231,7 +231,7 @@ func updateForDevice(x *job.Session, d core.DeviceID, id string, r awswire.JobRe
 		reply.ExecutionState = executionState(&e)
 	}
 	if r.IncludeJobDocument != nil && *r.IncludeJobDocument {
-		reply.JobDocument, err = jobDocument(x.Book, id)
+		reply.JobDocument, err = v.document(id)
 	}
 	return reply, err
 }
@@ -256,19 +256,50 @@ func secondsOf(t time.Time) int64 {
 	return t.Unix()
 }
 
-// executionOf returns an execution as devices see it.
-func executionOf(b job.Book, e *job.Execution, document bool, now time.Time) (*awswire.JobExecution, error) {
+// A viewer reads jobs for devices, each document once.
+type viewer struct {
+	job.Book
+	now       time.Time
+	documents map[string]json.RawMessage
+}
+
+func newViewer(b job.Book, now time.Time) *viewer {
+	return &viewer{Book: b, now: now, documents: map[string]json.RawMessage{}}
+}
+
+// execution returns an execution as devices see it.
+func (v *viewer) execution(e *job.Execution, document bool) (*awswire.JobExecution, error) {
 	x := &awswire.JobExecution{
 		JobID: e.Job, ThingName: string(e.Device), Status: jobState(e.State), StatusDetails: e.Details,
 		QueuedAt: e.Queued.Unix(), StartedAt: secondsOf(e.Started), LastUpdatedAt: e.Changed.Unix(),
-		VersionNumber: e.Version, ExecutionNumber: e.Number, ApproximateSecondsBeforeTimedOut: secondsLeft(e, now),
+		VersionNumber: e.Version, ExecutionNumber: e.Number, ApproximateSecondsBeforeTimedOut: secondsLeft(e, v.now),
 	}
 	if !document {
 		return x, nil
 	}
 	var err error
-	x.JobDocument, err = jobDocument(b, e.Job)
+	x.JobDocument, err = v.document(e.Job)
 	return x, err
+}
+
+// document returns what is to be done, as JSON; nil if the job has only a source, which nobody here fetches.
+func (v *viewer) document(id string) (json.RawMessage, error) {
+	if text, ok := v.documents[id]; ok {
+		return text, nil
+	}
+	j, err := v.Job(id)
+	if err != nil {
+		return nil, err
+	}
+	text, err := documentText(&j.Spec)
+	if err != nil {
+		return nil, err
+	}
+	v.documents[id] = nil
+	if text != "" {
+		v.documents[id] = json.RawMessage(text)
+	}
+	return v.documents[id], nil
 }
 
 // secondsLeft returns when an execution times out; nil: never.
@@ -279,19 +310,6 @@ func secondsLeft(e *job.Execution, now time.Time) *int64 {
 	}
 	left := max(0, int64(due.Sub(now)/time.Second))
 	return &left
-}
-
-// jobDocument returns what is to be done, as JSON; nil if the job has only a source, which nobody here fetches.
-func jobDocument(b job.Book, id string) (json.RawMessage, error) {
-	j, err := b.Job(id)
-	if err != nil {
-		return nil, err
-	}
-	text, err := documentText(&j.Spec)
-	if text == "" {
-		return nil, err
-	}
-	return json.RawMessage(text), err
 }
 
 // documentText returns a job's document as it was written: it is stored as a text, so that it stays so.

@@ -70,11 +70,11 @@ func (d *Dialect) createJob(ctx context.Context, t core.TenantID, id string, in 
 		if err != nil {
 			return err
 		}
-		var things []core.DeviceID
-		if s.Targets, things, err = resolveTargets(tx, a, in.Targets); err != nil {
+		targets, things, err := resolveTargets(tx, a, in.Targets)
+		if err != nil {
 			return err
 		}
-		if _, err = x.Create(s, things); errors.Is(err, job.ErrExists) {
+		if _, err = x.Create(s, targets, things); errors.Is(err, job.ErrExists) {
 			e := refuse(alreadyExists, "Job %s already exists", id)
 			e.extra = map[string]string{"resourceId": id, "resourceArn": a.arn(keyJob + id)}
 			return e
@@ -256,12 +256,16 @@ func (d *Dialect) describeJob(ctx context.Context, t core.TenantID, id string) (
 			return err
 		}
 		n, err := noteOf(&j.Spec)
+		if err != nil {
+			return err
+		}
+		targets, err := b.Targets(id)
 		out.DocumentSource = n.DocumentSource
 		out.Job = jobDescription{
 			JobArn: a.arn(keyJob + id), JobID: id, TargetSelection: selectionOf(&j.Spec), Status: strings.ToUpper(string(j.Phase)),
-			ForceCanceled: j.Forced, ReasonCode: j.Reason, Comment: j.Comment, Targets: targetARNs(a, j.Targets), Description: n.Description,
+			ForceCanceled: j.Forced, ReasonCode: j.Reason, Comment: j.Comment, Targets: targetARNs(a, targets), Description: n.Description,
 			PresignedURLConfig: n.PresignedURLConfig, Rollout: n.Rollout, Abort: n.Abort, CreatedAt: seconds(j.Created),
-			LastUpdatedAt: seconds(j.Changed), CompletedAt: secondsOr(j.Ended), ProcessDetails: processDetails(a, &j), Timeout: n.Timeout,
+			LastUpdatedAt: seconds(j.Changed), CompletedAt: secondsOr(j.Ended), ProcessDetails: processDetails(&j, targetARNs(a, targets)), Timeout: n.Timeout,
 			NamespaceID: n.NamespaceID, JobTemplateArn: n.TemplateArn, Retry: n.Retry, DocumentParameters: n.DocumentParameters,
 			IsConcurrent: true, Scheduling: n.Scheduling, DestinationPackages: n.DestinationPackages,
 		}
@@ -271,7 +275,7 @@ func (d *Dialect) describeJob(ctx context.Context, t core.TenantID, id string) (
 }
 
 // processDetails returns how far a job is.
-func processDetails(a *account, j *job.Job) map[string]any {
+func processDetails(j *job.Job, targets []string) map[string]any {
 	m := map[string]any{}
 	for word, s := range map[string]job.State{
 		"Canceled": job.Canceled, "Succeeded": job.Succeeded, "Failed": job.Failed, "Rejected": job.Rejected, "Queued": job.Queued,
@@ -280,7 +284,7 @@ func processDetails(a *account, j *job.Job) map[string]any {
 		m["numberOf"+word+"Things"] = j.Counts[s]
 	}
 	if j.Waiting > 0 {
-		m["processingTargets"] = targetARNs(a, j.Targets)
+		m["processingTargets"] = targets
 	}
 	return m
 }

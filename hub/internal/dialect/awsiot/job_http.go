@@ -33,7 +33,7 @@ func (d *Dialect) startNextPendingJobExecution(ctx context.Context, t core.Tenan
 	}
 	err = d.cfg.Committer.DoRepeatable(ctx, func(tx *commit.Tx) error {
 		return d.jobs.change(tx, t, func(x *job.Session) error {
-			e, err := startNext(x, core.DeviceID(thing), r, tx.Now())
+			e, err := startNext(x, newViewer(x.Book, tx.Now()), core.DeviceID(thing), r)
 			body = awswire.AppendPayload(nil, awswire.JobReply{Execution: textDocument(e)})
 			return err
 		})
@@ -45,7 +45,7 @@ func (d *Dialect) startNextPendingJobExecution(ctx context.Context, t core.Tenan
 func (d *Dialect) describeJobExecutionForDevice(ctx context.Context, t core.TenantID, thing, id string, document bool, number int64) (body []byte, err error) {
 	r := awswire.JobRequest{IncludeJobDocument: &document, ExecutionNumber: number}
 	err = d.view(ctx, func(rd store.Reader) error {
-		e, err := describeForDevice(job.Read(rd, t, Name), core.DeviceID(thing), id, r, d.cfg.Now())
+		e, err := describeForDevice(newViewer(job.Read(rd, t, Name), d.cfg.Now()), core.DeviceID(thing), id, r)
 		body = awswire.AppendPayload(nil, awswire.JobReply{Execution: textDocument(e)})
 		return err
 	})
@@ -60,7 +60,7 @@ func (d *Dialect) updateJobExecution(ctx context.Context, t core.TenantID, thing
 	}
 	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
 		return d.jobs.change(tx, t, func(x *job.Session) error {
-			reply, err := updateForDevice(x, core.DeviceID(thing), id, r)
+			reply, err := updateForDevice(x, newViewer(x.Book, tx.Now()), core.DeviceID(thing), id, r)
 			reply.JobDocument = asText(reply.JobDocument)
 			body = awswire.AppendPayload(nil, reply)
 			return err

@@ -118,13 +118,19 @@ func (d *Dialect) listJobs(ctx context.Context, t core.TenantID, in listJobsInpu
 		}
 		out.NextToken, err = fill(in.jobPage, after, b.Jobs, func(j *job.Job) string { return j.ID }, func(j *job.Job) bool {
 			n, err := noteOf(&j.Spec)
+			if group != "" && err == nil {
+				var targets []string
+				if targets, err = b.Targets(j.ID); !slices.Contains(targets, groupResource+group) {
+					return false
+				}
+			}
 			x := jobListed{
 				JobArn: a.arn(keyJob + j.ID), JobID: j.ID, ThingGroupID: in.ThingGroupID, TargetSelection: selectionOf(&j.Spec),
 				Status: strings.ToUpper(string(j.Phase)), CreatedAt: seconds(j.Created), LastUpdatedAt: seconds(j.Changed),
 				CompletedAt: secondsOr(j.Ended), IsConcurrent: true,
 			}
 			if err != nil || in.Status != "" && in.Status != x.Status || in.TargetSelection != "" && in.TargetSelection != x.TargetSelection ||
-				group != "" && !slices.Contains(j.Targets, groupResource+group) || in.NamespaceID != "" && in.NamespaceID != n.NamespaceID {
+				in.NamespaceID != "" && in.NamespaceID != n.NamespaceID {
 				return false
 			}
 			out.Jobs = append(out.Jobs, x)

@@ -15,9 +15,9 @@ import (
 // tell publishes what a session has changed: to devices what is pending for them, to those who want to know the events.
 func (s *jobs) tell(tx *commit.Tx, t core.TenantID, c job.Changes) error {
 	tx.After(s.rouse)
-	b := job.Read(tx, t, Name)
+	v := newViewer(job.Read(tx, t, Name), tx.Now())
 	for _, d := range c.Devices {
-		if err := s.tellDevice(tx, t, b, d); err != nil {
+		if err := s.tellDevice(tx, t, v, d); err != nil {
 			return err
 		}
 	}
@@ -55,19 +55,18 @@ func (s *jobs) rouse() {
 
 // tellDevice publishes notify if what is pending is another set, and notify-next if another one is the next (AWS IoT Core
 // Developer Guide, "Jobs notifications", with its worked example).
-func (s *jobs) tellDevice(tx *commit.Tx, t core.TenantID, b job.Book, c job.DeviceChange) error {
-	now := tx.Now()
+func (s *jobs) tellDevice(tx *commit.Tx, t core.TenantID, v *viewer, c job.DeviceChange) error {
 	publish := func(op awswire.Op, payload any) error {
 		return s.d.publishAll(tx, t, core.Message{
 			Topic: awswire.JobsTopic(string(c.Device), "", op, awswire.Request), Payload: awswire.AppendPayload(nil, payload), QoS: 1,
 		})
 	}
-	list, err := b.Pending(c.Device, awswire.MaxNotifiedJobs)
+	list, err := v.Pending(c.Device, awswire.MaxNotifiedJobs)
 	if err != nil {
 		return err
 	}
 	if c.Set {
-		n := awswire.JobsNotification{Timestamp: now.Unix(), Jobs: map[awswire.JobStatus][]awswire.JobSummary{}}
+		n := awswire.JobsNotification{Timestamp: v.now.Unix(), Jobs: map[awswire.JobStatus][]awswire.JobSummary{}}
 		for i := range list {
 			state := jobState(list[i].State)
 			n.Jobs[state] = append(n.Jobs[state], summaryOf(&list[i]))
@@ -79,9 +78,9 @@ func (s *jobs) tellDevice(tx *commit.Tx, t core.TenantID, b job.Book, c job.Devi
 	if !c.Next {
 		return nil
 	}
-	n := awswire.NextJobNotification{Timestamp: now.Unix()}
+	n := awswire.NextJobNotification{Timestamp: v.now.Unix()}
 	if len(list) > 0 {
-		if n.Execution, err = executionOf(b, &list[0], true, now); err != nil {
+		if n.Execution, err = v.execution(&list[0], true); err != nil {
 			return err
 		}
 	}
@@ -110,7 +109,7 @@ func (s *jobs) tellJob(tx *commit.Tx, a *account, c job.JobChange) error {
 	j, word := &c.Job, string(c.Job.Phase)
 	e := awswire.JobEvent{
 		EventType: eventJob, EventID: newUUID(), Timestamp: tx.Now().Unix(), JobID: j.ID, Status: strings.ToUpper(word),
-		TargetSelection: selectionOf(&j.Spec), Targets: targetARNs(a, j.Targets), Description: n.Description,
+		TargetSelection: selectionOf(&j.Spec), Targets: targetARNs(a, c.Targets), Description: n.Description,
 		CreatedAt: j.Created.UnixMilli(), LastUpdatedAt: j.Changed.UnixMilli(), CompletedAt: millisOf(j.Ended), Comment: j.Comment,
 	}
 	switch {
