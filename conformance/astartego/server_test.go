@@ -143,7 +143,8 @@ func TestServerValueIsAcknowledgedWhenHandled(t *testing.T) {
 	<-seen
 	ended := make(chan struct{})
 	go func() { g.halt(); close(ended) }()
-	time.AfterFunc(50*time.Millisecond, func() { close(handle) })
+	g.away()
+	close(handle)
 	<-ended
 	g.connect()
 	select {

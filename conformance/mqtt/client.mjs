@@ -11,7 +11,7 @@ const done = (code) => {
 	console.log(JSON.stringify(result));
 	process.exit(code);
 };
-setTimeout(() => { result.error = "took too long"; done(1); }, 20000).unref();
+setTimeout(() => { result.error = "took too long"; done(1); }, 60000).unref();
 
 const client = mqtt.connect(task.url, options);
 client.on("message", (topic, payload, packet) => {

@@ -20,7 +20,7 @@ def run(hub, device, scheme, version, steps, **options):
     if version == 3:
         options["protocolId"] = "MQIsdp"
     task = {"url": url, "ca": hub.ca, "options": options, "steps": steps}
-    done = subprocess.run(["node", os.environ["MQTTJS_CLIENT"], json.dumps(task)], capture_output=True, text=True, timeout=40)
+    done = subprocess.run(["node", os.environ["MQTTJS_CLIENT"], json.dumps(task)], capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr + hub.tail()
     return json.loads(done.stdout)
 

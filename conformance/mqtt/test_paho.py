@@ -108,7 +108,7 @@ def test_anothers_topics(hub, make_device, version):
             assert intruder.receive().topic == other.topic("x")
             intruder.mqtt.publish(mine.topic("x"), "intruded", 1)
             if version == V5:
-                assert intruder._answers.get(timeout=10)[1].value == 135
+                assert intruder._answers.get(timeout=60)[1].value == 135
         watcher.publish(mine.topic("end"), "end", 1)
         assert watcher.receive().payload == b"end"
 
@@ -131,11 +131,11 @@ def test_keep_alive(hub, device, version):
         watcher.subscribe(device.topic("#"), 1)
         silent = Client(hub, device, version, client_id="silent")
         silent.mqtt.will_set(device.topic("gone"), "silent", 1)
+        started = time.monotonic()
         silent.connect(keepalive=1)
         silent.mqtt.loop_stop()
-        started = time.monotonic()
-        assert watcher.receive(10).payload == b"silent"
-        assert time.monotonic() - started > 0.4
+        assert watcher.receive().payload == b"silent"
+        assert time.monotonic() - started > 1.4
         silent.mqtt.socket().close()
 
 
@@ -151,7 +151,7 @@ def test_properties(hub, device):
         other.publish(device.topic("request"), '{"x": 1}', 1, **said)
     with Client(hub, device, V5, client_id="waits", clean=False).connect(SessionExpiryInterval=600) as client:
         got = client.receive().properties
-    assert 595 <= got.MessageExpiryInterval <= 600
+    assert 500 <= got.MessageExpiryInterval <= 600
     assert (got.PayloadFormatIndicator, got.ContentType, got.ResponseTopic, got.CorrelationData) == (1, "application/json", said["ResponseTopic"], b"\x00\x01")
     assert got.UserProperty == said["UserProperty"]
     assert got.SubscriptionIdentifier == [7]
@@ -177,11 +177,11 @@ def test_message_expiry(hub, device):
 
 
 def test_session_expiry(hub, device):
-    with Client(hub, device, V5, client_id="short", clean=False).connect(SessionExpiryInterval=1) as client:
+    with Client(hub, device, V5, client_id="short", clean=False).connect(SessionExpiryInterval=600) as client:
         client.subscribe(device.topic("#"), 1)
     with Client(hub, device, V5, client_id="short", clean=False).connect(SessionExpiryInterval=1) as client:
         assert client.session_present
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:  # nobody may touch it, or it lives on
         time.sleep(2)
         with Client(hub, device, V5, client_id="short", clean=False).connect(SessionExpiryInterval=1) as client:
@@ -213,7 +213,7 @@ def test_shared_subscription(hub, device):
         for n in range(90):
             boss.publish(device.topic("work"), f"{n}", 1)
     got: list[list[int]] = [[] for _ in members]
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while sum(map(len, got)) < 90 and time.monotonic() < deadline:
         for n, member in enumerate(members):
             while not member.messages.empty():
