@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
 )
@@ -105,14 +104,14 @@ func TestStopEndsStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	began := time.Now()
 	r.stop()
 	body, err := io.ReadAll(res.Body)
+	// Had it gone on, the hub would have cut it off after stopTimeout, and the body would end in an error.
 	if err != nil || !strings.HasPrefix(string(body), "id: 0\nevent: hub.position\n") {
 		t.Errorf("got %q, %v, want a stream that ends in order", body, err)
 	}
-	if err := r.wait(); err != nil || time.Since(began) > stopTimeout/2 {
-		t.Errorf("run: %v, after %v", err, time.Since(began))
+	if err := r.wait(); err != nil {
+		t.Errorf("run: %v", err)
 	}
 }
 

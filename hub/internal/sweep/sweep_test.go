@@ -151,31 +151,31 @@ func TestWaitsForTheConnection(t *testing.T) {
 	r.eventually("the end", func() bool { e, d := r.left(n); return e == 0 && d == 0 })
 }
 
-// TestOthersGoOn: while much is swept, others' operations come in between slices.
+// TestOthersGoOn: while much is swept, others' operations come in between slices. On a busy machine the test may not have its turn
+// in time, and so has another try; sweeping that lets nobody in would fail in each.
 func TestOthersGoOn(t *testing.T) {
 	const slices = 12
 	r := start(t, t.TempDir())
-	n := r.device("d", slices*sliceRows)
-	r.run(&fake{})
-	between, worst := 0, time.Duration(0)
-	for begun := time.Now(); ; between++ {
-		if len(r.due()) == 0 {
-			break
+	s, _ := r.run(&fake{})
+	for try := range 10 {
+		n := r.device(core.DeviceID(fmt.Sprint("d", try)), slices*sliceRows)
+		s.Wake()
+		between := 0
+		for begun := time.Now(); len(r.due()) > 0; between++ {
+			r.do(func(tx *commit.Tx) error { return tx.PutRecord("t", "a", "k", nil) })
+			if time.Since(begun) > time.Minute {
+				t.Fatal("not swept within a minute")
+			}
 		}
-		at := time.Now()
-		r.do(func(tx *commit.Tx) error { return tx.PutRecord("t", "a", "k", nil) })
-		worst = max(worst, time.Since(at))
-		if time.Since(begun) > time.Minute {
-			t.Fatal("not swept within a minute")
+		if left, _ := r.left(n); left != 0 {
+			t.Errorf("%d rows are left", left)
+		}
+		t.Logf("%d operations came in between %d slices", between, slices)
+		if between >= slices/2 {
+			return
 		}
 	}
-	t.Logf("%d operations came in between; the longest wait was %v", between, worst)
-	if between < slices/2 {
-		t.Errorf("%d operations came in between %d slices", between, slices)
-	}
-	if left, _ := r.left(n); left != 0 {
-		t.Errorf("%d rows are left", left)
-	}
+	t.Error("too few operations came in between")
 }
 
 // due returns which devices are to be swept.

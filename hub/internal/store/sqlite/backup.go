@@ -90,6 +90,9 @@ func (s *Store) Backup(ctx context.Context, file string) (err error) {
 			return err
 		}
 		now := time.Now()
+		if s.cfg.backupStep != nil {
+			s.cfg.backupStep()
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("sqlite: backup: %w", context.Cause(ctx))

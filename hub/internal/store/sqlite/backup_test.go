@@ -152,24 +152,17 @@ func TestBackupEndsEarly(t *testing.T) {
 
 // TestCloseDuringBackup: closing does not wait for a backup.
 func TestCloseDuringBackup(t *testing.T) {
-	s := opened(t, Config{})
+	begun, goOn := make(chan struct{}, 1000), make(chan struct{})
+	s := opened(t, Config{backupStep: func() { begun <- struct{}{}; <-goOn }})
 	for i := range 10 {
 		put(t, s, fmt.Sprint("k", i), make([]byte, 4<<20))
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Backup(context.Background(), filepath.Join(t.TempDir(), "copy")) }()
-	for {
-		s.wmu.Lock()
-		begun := s.copying != nil
-		s.wmu.Unlock()
-		if begun {
-			break
-		}
-		select {
-		case err := <-done:
-			t.Fatalf("it was over at once: %v", err)
-		case <-time.After(time.Millisecond):
-		}
+	select {
+	case <-begun:
+	case err := <-done:
+		t.Fatalf("it was over at once: %v", err)
 	}
 	if err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "second")); !errors.Is(err, core.ErrConflict) {
 		t.Errorf("a second one: got %v", err)
@@ -177,6 +170,7 @@ func TestCloseDuringBackup(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	close(goOn)
 	if err := <-done; !errors.Is(err, core.ErrStopping) {
 		t.Errorf("got %v", err)
 	}

@@ -153,13 +153,13 @@ func crashOnce(t *testing.T, dir string, after time.Duration) (said int64) {
 		}
 		said = n
 		if timer == nil { // it is up and holds the lock
-			timer = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 			if s, err := Open(t.Context(), Config{Dir: dir}); !errors.Is(err, core.ErrConflict) {
 				if err == nil {
 					s.Close()
 				}
 				t.Errorf("opened beside another process: %v", err)
 			}
+			timer = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 		}
 	}
 	_ = cmd.Wait() // killed

@@ -33,6 +33,7 @@ type Config struct {
 	Logger   *slog.Logger // nil: discard
 
 	viewPatience time.Duration // for tests; 0: the constant of that name
+	backupStep   func()        // for tests; called after each step of a backup that is not the last one
 }
 
 // Store is an open database. Its methods may be called from any goroutine.
