@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect/awsiot"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 )
 
@@ -60,6 +62,10 @@ type Config struct {
 	// name is the one in URLs that clients are told; without names that is localhost, or the address of Listen where
 	// localhost would not lead there.
 	Names []string
+
+	// AWSRegion is the region in which devices and programs on AWS IoT's SDKs find this hub: it is part of resource names, and
+	// of what requests are signed for. Accounts keep the region that they were made in. "": us-east-1.
+	AWSRegion string
 
 	// CertificateFile and KeyFile hold a server certificate with its chain, and its key, in PEM, to use in place of one from
 	// the hub's own authority. They are read again when they change. Devices must trust who issued it.
@@ -176,6 +182,12 @@ func (cfg Config) WithDefaults() (Config, error) {
 		errs = append(errs, badField("HTTPSPort", "is %d, as MQTTPort is", cfg.HTTPSPort))
 	}
 	errs = append(errs, cfg.checkPlain()...)
+	if cfg.AWSRegion == "" {
+		cfg.AWSRegion = awsiot.DefaultRegion
+	}
+	if strings.Trim(cfg.AWSRegion, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || len(cfg.AWSRegion) > 30 {
+		errs = append(errs, badField("AWSRegion", "is %.40q: want a name like us-east-1", cfg.AWSRegion))
+	}
 	errs = append(errs, cfg.Limits.check()...)
 	if cfg.CertificateFile != "" && cfg.KeyFile == "" {
 		errs = append(errs, badField("CertificateFile", "is of no use without KeyFile"))
@@ -270,6 +282,9 @@ func (cfg Config) host() string {
 // as one.
 func (cfg Config) serverNames(machine string) []string {
 	names := append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Names...)
+	if cfg.Development {
+		names = append(names, awsiot.Host(devTenant, cfg.AWSRegion))
+	}
 	if machine != "" {
 		names = append(names, machine)
 	}

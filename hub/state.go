@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect/awsiot"
 )
 
 // A State is what a running hub tells other programs on its machine, in a file of its data folder: where it can be
@@ -37,6 +38,10 @@ type State struct {
 	// its official SDK.
 	Platforms map[string]map[string]string `json:"platforms,omitempty"`
 }
+
+// AWSHost returns the host name of the development account in a region of AWS: the v1 device SDK reads the region out of it.
+// It leads here where the machine's resolver, or its hosts file, says so.
+func AWSHost(region string) string { return awsiot.Host(devTenant, region) }
 
 // platforms are those that Fairlead is about; a version may have fewer.
 var platforms = []string{"astarte", "aws", "azure", "mqtt", "spotflow"}

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -24,7 +25,10 @@ type guide struct {
 	CA                 string            // file of the root certificate, for a shell
 	Plain              map[string]string // variables for plain MQTT devices; nil: none
 	Astarte            bool
-	Program            string // a device on the official Astarte SDK
+	Program            string            // a device on the official Astarte SDK
+	AWS                map[string]string // variables for AWS IoT devices; nil: none
+	AWSProgram         string            // a device on the official AWS IoT SDK
+	AWSHosts           string            // the line of a hosts file that the SDK needs for WebSockets; "" if it needs none
 
 	command, flags string
 }
@@ -33,6 +37,11 @@ type guide struct {
 //
 //go:embed guide/astarte_device.py
 var astarteProgram string
+
+// awsProgram likewise.
+//
+//go:embed guide/aws_device.py
+var awsProgram string
 
 //go:embed guide/up.tmpl
 var guideText string
@@ -51,6 +60,11 @@ func newGuide(s hub.State, f upFlags) guide {
 	}
 	g.CA, g.Plain = shellWord(s.CA), s.Platforms["mqtt"]
 	_, g.Astarte = s.Platforms["astarte"]
+	g.AWS, g.AWSProgram = s.Platforms["aws"], awsProgram
+	if g.AWS != nil && g.AWS["AWS_IOT_ENDPOINT"] != hub.AWSHost(g.AWS["AWS_DEFAULT_REGION"]) {
+		addr, _, _ := net.SplitHostPort(s.Local)
+		g.AWSHosts = addr + " " + hub.AWSHost(g.AWS["AWS_DEFAULT_REGION"])
+	}
 	if f.dataDir != defaultDataDir {
 		g.flags = " --data-dir " + shellWord(f.dataDir)
 	}

@@ -83,6 +83,7 @@ var _ interface {
 	dialect.Matcher
 	dialect.Executor
 	dialect.Adviser
+	dialect.Developer
 } = (*Dialect)(nil)
 
 // New returns the dialect. It does no I/O.
