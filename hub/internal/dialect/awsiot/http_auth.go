@@ -111,6 +111,7 @@ func (d *Dialect) forgetAccessKey(tx *commit.Tx, e core.Event) error {
 	if err := json.Unmarshal(e.Data, &key); err != nil {
 		return fmt.Errorf("event %s: %w: %v", e.Kind, core.ErrInvalid, err)
 	}
+	d.standing(e.Device.Tenant).changes.Add(1)
 	return d.disconnectPrincipal(tx, e.Device.Tenant, keyAccessKey+key.ID)
 }
 

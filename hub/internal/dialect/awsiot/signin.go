@@ -162,7 +162,13 @@ func (d *Dialect) bySignature(ctx context.Context, c core.Claim) (*caller, uint6
 	return &caller{
 		account: s.account, principal: s.principal(), all: true, life: signedLife, expires: "WEBSOCKET_TTL_EXPIRATION",
 		thing: thingName(c.ClientID),
-		load:  func(store.RecordReader) (*papers, error) { return &papers{values: v}, nil },
+		load: func(rd store.RecordReader) (*papers, error) {
+			known, err := hasRecord(rd, s.account.Tenant, keyAccessKey+s.key.ID)
+			if err == nil && !known {
+				err = fmt.Errorf("%w: access key %s has been deleted", core.ErrUnauthenticated, s.key.ID)
+			}
+			return &papers{values: v}, err
+		},
 	}, seen, nil
 }
 
