@@ -2,6 +2,7 @@ package astartego
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -13,13 +14,26 @@ import (
 	"github.com/fairlead-iot/fairlead/astarte"
 )
 
-// flapping makes connections that break after a random number of bytes, until there were enough of those.
+// flapping makes connections that break after a random number of bytes, from begin on until there were enough of those.
 type flapping struct {
 	cuts int
 
 	mu     sync.Mutex
 	rng    *rand.Rand
+	begun  bool
 	broken int // connections that have broken
+	open   []*fragile
+}
+
+// begin lets connections break, also those that there are.
+func (f *flapping) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begun = true
+	for _, c := range f.open {
+		c.left.Store(100)
+	}
+	f.open = nil
 }
 
 func (f *flapping) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -33,6 +47,11 @@ func (f *flapping) dial(ctx context.Context, network, address string) (net.Conn,
 		return nc, nil
 	}
 	c := &fragile{Conn: nc, f: f}
+	if !f.begun {
+		c.left.Store(math.MaxInt64)
+		f.open = append(f.open, c)
+		return c, nil
+	}
 	c.left.Store(int64(200 + f.rng.IntN(12_000))) // a handshake takes some 3,000: it breaks, too
 	return c, nil
 }
@@ -66,7 +85,7 @@ func (c *fragile) spend(n int) error {
 
 // Read implements net.Conn.
 func (c *fragile) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p[:min(len(p), int(max(1, c.left.Load())))])
+	n, err := c.Conn.Read(p[:min(int64(len(p)), max(1, c.left.Load()))])
 	if broken := c.spend(n); broken != nil {
 		return 0, broken
 	}
@@ -75,7 +94,7 @@ func (c *fragile) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *fragile) Write(p []byte) (int, error) {
-	n := min(len(p), int(max(0, c.left.Load())))
+	n := int(min(int64(len(p)), max(0, c.left.Load())))
 	m, err := c.Conn.Write(p[:n])
 	if broken := c.spend(m); broken != nil {
 		return m, broken
@@ -105,6 +124,7 @@ func TestFlapping(t *testing.T) {
 	g.run()
 	t.Cleanup(g.halt)
 	eventually(t, "the first connection", g.Connected)
+	network.begin()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(cuts)*time.Second)
 	defer cancel()

@@ -144,7 +144,7 @@ func TestServerValueIsAcknowledgedWhenHandled(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { g.halt(); close(ended) }()
 	g.away()
-	close(handle)
+	close(handle) // too late to be acknowledged
 	<-ended
 	g.connect()
 	select {
