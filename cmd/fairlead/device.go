@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -113,11 +114,22 @@ func deviceShowCommand() *cobra.Command {
 	return deviceVerb(&cobra.Command{
 		Use: "show DEVICE", Short: "Show one device, its credentials and what it has sent", Args: exactly("DEVICE"),
 	}, func(s *session, k admin.DeviceKey, _ []string) error {
+		var shown struct {
+			admin.Device
+			Grants *admin.Grants `json:"grants,omitempty"` // of a plain MQTT device
+		}
 		d, err := s.client.Device(s.ctx, k)
 		if err != nil {
 			return err
 		}
-		return s.show(d, func(t *table) {
+		if shown.Device = d; d.Dialect == dialectMQTT {
+			g, err := s.client.Grants(s.ctx, k)
+			if err != nil {
+				return err
+			}
+			shown.Grants = &g
+		}
+		return s.show(shown, func(t *table) {
 			t.row("Device", d.String())
 			t.row("Created", when(d.Created))
 			t.row("Connected", yesNo(d.Connected))
@@ -128,6 +140,13 @@ func deviceShowCommand() *cobra.Command {
 				t.row("Registered", yesNo(c.Registered))
 				t.row("Inhibited", yesNo(c.Inhibited))
 				t.row("First certificate", when(c.FirstCertificate))
+			}
+			if g := shown.Grants; g != nil {
+				t.row("May publish", or(strings.Join(g.Publish, "  ")))
+				t.row("May subscribe", or(strings.Join(g.Subscribe, "  ")))
+				if g.NoSamples {
+					t.row("Stored", "no: what it publishes is passed on only")
+				}
 			}
 			for _, c := range d.Sent {
 				what := "Sent"

@@ -43,7 +43,7 @@ func (s *session) password(flag string) (string, error) {
 }
 
 // settings returns the environment variables that point an MQTT client at the hub as a device. Where MQTT is, the data
-// folder says, or the hub if the token is for all tenants.
+// folder says, or the hub.
 func (s *session) settings(l admin.Login) map[string]string {
 	env := map[string]string{"MQTT_USERNAME": l.Username, "MQTT_TOPIC_PREFIX": l.TopicPrefix}
 	if l.Password != "" {
@@ -52,8 +52,8 @@ func (s *session) settings(l admin.Login) map[string]string {
 	address, root := "", os.Getenv("FAIRLEAD_CA")
 	if state, err := hub.ReadState(s.dataDir); err == nil && state.URL == s.client.URL {
 		address, root = state.MQTT, state.CA
-	} else if st, err := s.client.Status(s.ctx); err == nil { // a token for one tenant may not ask
-		address = st.Addresses.MQTT
+	} else if at, err := s.client.Addresses(s.ctx); err == nil { // older hubs do not say
+		address = at.MQTT
 	}
 	if u, err := url.Parse(address); err == nil {
 		if host, port, err := net.SplitHostPort(u.Host); err == nil {

@@ -125,9 +125,18 @@ func runHub(ctx context.Context, cfg hub.Config, ready func(context.Context, *hu
 func newLogger(w io.Writer, l config.Log) *slog.Logger {
 	options := &slog.HandlerOptions{Level: l.Level}
 	if l.Format == "json" {
+		options.ReplaceAttr = durationText
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// durationText writes durations as the text format does, "1.5s", where log/slog has nanoseconds without saying so.
+func durationText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func initCommand() *cobra.Command {
@@ -223,6 +232,7 @@ refuse. Files that the configuration names are not looked at, so that it can be 
 
 func configPrintCommand() *cobra.Command {
 	var s settings
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "print", Short: "Print the settings in effect, and where each comes from",
 		Long: `Prints all settings as a configuration file that says the same, each with where it comes from: a place in the file, a
@@ -233,9 +243,17 @@ variable, a flag, or the default. No setting is a secret.`,
 			if err != nil {
 				return fmt.Errorf("config print: %w", err)
 			}
-			return cfg.Print(cmd.OutOrStdout())
+			if !asJSON {
+				return cfg.Print(cmd.OutOrStdout())
+			}
+			list, err := cfg.List()
+			if err != nil {
+				return fmt.Errorf("config print: %w", err)
+			}
+			return printJSON(cmd.OutOrStdout(), list)
 		},
 	}
 	s.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list of settings, each with its key, value and origin")
 	return cmd
 }

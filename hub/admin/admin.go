@@ -143,6 +143,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
+// Addresses tells where the hub is reached, which tokens of one tenant may ask too.
+func (c *Client) Addresses(ctx context.Context) (Addresses, error) {
+	var a Addresses
+	err := c.get(ctx, "/v1/addresses", &a)
+	return a, err
+}
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	return c.call(ctx, http.MethodGet, path, nil, into)
 }

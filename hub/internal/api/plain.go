@@ -7,9 +7,11 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
@@ -244,6 +246,16 @@ func (s *Server) setGrants(r *request) (any, error) {
 	return grantsOf(g), err
 }
 
+// inhibited says what is in the way of a device's credentials, which no other token helps against.
+func inhibited(err error, k core.DeviceKey) error {
+	if !errors.Is(err, core.ErrDenied) {
+		return err
+	}
+	p := refuse(core.ErrDenied, "credentials of %s are inhibited", k)
+	p.help = fmt.Sprintf("Allow them again first: `fairlead device allow %s`, or PUT %s/credentials.", k, strings.NewReplacer("{dialect}", k.Dialect, "{tenant}", string(k.Tenant), "{device}", string(k.ID)).Replace(devicePath))
+	return p
+}
+
 func (s *Server) issueCertificate(r *request) (any, error) {
 	var h credential.Holder
 	err := s.cfg.Store.View(r.Context(), func(rd store.Reader) (err error) {
@@ -266,7 +278,7 @@ func (s *Server) issueCertificate(r *request) (any, error) {
 			return err
 		}
 		if err := registry.IssueDirectly(tx, h.Device, c); err != nil {
-			return explain(err, core.ErrDenied, "credentials of %s are inhibited", h.DeviceKey)
+			return inhibited(err, h.DeviceKey)
 		}
 		c, err := tx.Certificate(c.Serial)
 		out = certificateOf(c, h.Device)

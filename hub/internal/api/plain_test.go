@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -201,5 +202,18 @@ func TestClientOfPlainDevices(t *testing.T) {
 	check("publish", err)
 	if done.Reached != 2 || len(g.left()) != 0 {
 		t.Errorf("got %+v", done)
+	}
+}
+
+// TestCertificateOfAnInhibitedDevice: what helps is not another token.
+func TestCertificateOfAnInhibitedDevice(t *testing.T) {
+	g := newRig(t, nil)
+	g.do(func(tx *commit.Tx) error {
+		d, err := tx.Device(core.DeviceKey{Tenant: "acme", Dialect: "mqtt", ID: "lamp"})
+		return errors.Join(err, tx.PutEnrolment(core.Enrolment{Device: d.Num, Inhibited: true}))
+	})
+	w := g.call("POST "+lamp+"/certificates", writeAcme, `{}`)
+	if body := w.Body.String(); w.Code != 403 || !strings.Contains(body, "are inhibited") || !strings.Contains(body, "fairlead device allow mqtt/acme/lamp") || !strings.Contains(body, "PUT /v1/devices/mqtt/acme/lamp/credentials") {
+		t.Errorf("got %d %s", w.Code, body)
 	}
 }

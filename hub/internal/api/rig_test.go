@@ -74,7 +74,7 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 	cfg := Config{
 		Token: ownerToken, Ready: func() error { return g.ready },
 		Status: func(context.Context) (admin.Status, error) {
-			return admin.Status{Version: "v1.2.3", Started: noon, Dialects: []string{"astarte"}, Devices: admin.Devices{Total: 5}}, g.status
+			return admin.Status{Version: "v1.2.3", Started: noon, Dialects: []string{"astarte"}, Devices: admin.Devices{Total: 5}, Addresses: admin.Addresses{URL: "https://hub:8443", MQTT: "mqtts://hub:8883", MQTTWeb: "wss://hub:8443/mqtt"}}, g.status
 		},
 		Store: g.store, Committer: g.committer, Broker: g, CA: authority, Now: g.clock,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fairlead_up 1\n") }),

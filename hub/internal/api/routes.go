@@ -55,6 +55,14 @@ func (s *Server) hubRoutes() []route {
 			do: func(r *request) (any, error) { return s.cfg.Status(r.Context()) },
 		},
 		{
+			method: http.MethodGet, path: "/v1/addresses", id: "showAddresses", tag: "hub", summary: "Where the hub is", doc: "Where the hub is reached, for tokens of one tenant too.",
+			scope: core.ScopeRead, answer: reflect.TypeFor[admin.Addresses](),
+			do: func(r *request) (any, error) {
+				st, err := s.cfg.Status(r.Context())
+				return st.Addresses, err
+			},
+		},
+		{
 			method: http.MethodPost, path: "/v1/backup", id: "makeBackup", tag: "hub", summary: "Make a backup", media: "application/x-tar",
 			doc: "Copy the database while it is in use, and send it with everything else in the data folder, keys included, as a tar archive that ends with " +
 				"SHA256SUMS. It can take minutes until the answer begins. An archive without that end is not whole.",

@@ -34,6 +34,7 @@ var hubScenarios = []scenario{
 	{name: "root, for anybody", do: "GET /v1/ca/root.pem", token: "none", want: []string{"-----BEGIN CERTIFICATE-----"}},
 	{name: "status", do: "GET /v1/status", want: []string{`"version": "v1.2.3"`}},
 	{name: "status for one tenant", do: "GET /v1/status", token: readAcme, code: 403, want: []string{"for acme only"}},
+	{name: "addresses for one tenant", do: "GET /v1/addresses", token: readAcme, want: []string{`"mqtt": "mqtts://hub:8883"`}},
 	{name: "revocation list", do: "GET /v1/ca/crl"},
 	{name: "revocation list of nobody", do: "GET /v1/ca/crl?issuer=00", code: 404, want: []string{"no issuing certificate"}},
 	{name: "revocation list for one tenant", do: "GET /v1/ca/crl", token: readAcme, code: 403},

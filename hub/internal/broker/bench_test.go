@@ -189,7 +189,7 @@ func BenchmarkMatch(b *testing.B) {
 			m := &core.Message{Topic: "a/b/c"}
 			b.ReportAllocs()
 			for b.Loop() {
-				if got := len(br.targets(a, m, nil)); got != 1000 {
+				if got := len(br.targets(nil, a, m, nil)); got != 1000 {
 					b.Fatal(got)
 				}
 			}

@@ -72,7 +72,7 @@ func (s *session) mayReceive(name string) bool {
 // targets finds who shall get a message: each session with matching subscriptions once, however many of them there are
 // [MQTT-3.3.5-1], [MQTT-3.3.4-2], and of each matching shared subscription one member. The cost is that of the matching
 // subscriptions, of which each session can have only so many. The result is valid until the next call.
-func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
+func (b *Broker) targets(tx *commit.Tx, a *audience, m *core.Message, from *session) []target {
 	b.epoch++
 	b.matched = b.matched[:0]
 	steps := a.tree.Match(m.Topic, func(s *session, sub subscription) {
@@ -97,7 +97,7 @@ func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
 	searched := 0 // members that have no room, and no connection
 	if a.shares.Len() > 0 {
 		steps += a.shares.Match(m.Topic, func(sh *topic.Share[*session, subscription]) {
-			t, ok := b.member(sh, m)
+			t, ok := b.member(tx, sh, m)
 			if ok {
 				b.matched = append(b.matched, t)
 			}
@@ -113,7 +113,7 @@ func (b *Broker) targets(a *audience, m *core.Message, from *session) []target {
 // spread queues a message for everybody who shall get it, and returns how many took it.
 func (b *Broker) spread(tx *commit.Tx, a *audience, from *session, m *core.Message, out *deliveries) (reached int, err error) {
 	out.next(m)
-	for _, to := range b.targets(a, m, from) {
+	for _, to := range b.targets(tx, a, m, from) {
 		ok, err := b.queue(tx, to, m, out)
 		if err != nil && !errors.Is(err, errQueueFull) {
 			return 0, err

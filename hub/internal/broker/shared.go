@@ -21,7 +21,7 @@ import (
 
 // member chooses who gets a message: of those whose turn it is, one that is connected and has little to do; else one that is
 // connected and has room; else a session that waits for its client.
-func (b *Broker) member(sh *topic.Share[*session, subscription], m *core.Message) (target, bool) {
+func (b *Broker) member(tx *commit.Tx, sh *topic.Share[*session, subscription], m *core.Message) (target, bool) {
 	size := m.Size()
 	may := func(s *session, sub *subscription) bool { return !sub.tooShort(m.Topic) && s.mayReceive(m.Topic) }
 	s, sub, ok := sh.Next(func(s *session, sub subscription) bool { return s.conn != nil && !s.busy() && may(s, &sub) })
@@ -36,7 +36,7 @@ func (b *Broker) member(sh *topic.Share[*session, subscription], m *core.Message
 		})
 	}
 	if !ok {
-		b.stats.Dropped.Add(1)
+		tally(tx, &b.stats.Dropped, 1)
 		return target{}, false
 	}
 	return target{s, sub.qos, sub.asPublished, sub.ids, shareName(sh)}, true
@@ -113,7 +113,7 @@ func (b *Broker) another(tx *commit.Tx, s *session, share string, m *core.Messag
 	if sh == nil {
 		return nil // nobody is left in it
 	}
-	if to, ok := b.member(sh, m); ok {
+	if to, ok := b.member(tx, sh, m); ok {
 		if _, err = b.queue(tx, to, m, out); errors.Is(err, errQueueFull) {
 			err = nil
 		}

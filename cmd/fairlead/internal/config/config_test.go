@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -164,6 +165,22 @@ func TestPrintIsAFile(t *testing.T) {
 	} {
 		if !strings.Contains(b.String(), want+"\n") {
 			t.Errorf("want %s in\n%s", want, &b)
+		}
+	}
+	list, err := c.List()
+	if err != nil || len(list) != len(Fields()) {
+		t.Errorf("listed: %d settings, %v", len(list), err)
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`{"key":"https_port","value":"any","origin":"--https-port"}`, `{"key":"names","value":["a","b\"\\"],"origin":"f.toml:1:1"}`,
+		`{"key":"retention.sample_age","value":"90d","origin":"f.toml:3:1"}`, `{"key":"log.level","value":"info"}`, `{"key":"certificate_file"}`,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("want %s in\n%s", want, text)
 		}
 	}
 	again, err := load(t, b.String(), Sources{})

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
@@ -38,6 +39,32 @@ func (c *Config) Print(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// A Setting is one setting in effect, for programs.
+type Setting struct {
+	Key string `json:"key"`
+	// As in a file, in JSON's form: durations and sizes are text. Absent: not set, and the hub does what fits the machine.
+	Value json.RawMessage `json:"value,omitempty"`
+	// Where it comes from: a place in the file, a variable, a flag; absent: the default.
+	Origin string `json:"origin,omitempty"`
+}
+
+// List returns all settings in effect.
+func (c *Config) List() ([]Setting, error) {
+	var list []Setting
+	for _, f := range Fields() {
+		text, origin, set := c.Value(f)
+		s := Setting{Key: f.Key, Origin: origin}
+		if set {
+			// What print writes is in both languages: booleans, numbers, basic strings, and lists of these.
+			if s.Value = json.RawMessage(text); !json.Valid(s.Value) {
+				return nil, fmt.Errorf("setting %s is %s, which is no JSON", f.Key, text)
+			}
+		}
+		list = append(list, s)
+	}
+	return list, nil
 }
 
 // Value returns a setting that is in effect as it is written in a file, and where it comes from: "" for the default. set
