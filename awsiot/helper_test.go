@@ -381,3 +381,15 @@ func unsuback() mqtttest.Step { return mqtttest.Send(mqtt.Ack{Type: mqtt.TypeUns
 func wait() { time.Sleep(time.Microsecond) }
 
 func settle() mqtttest.Step { return mqtttest.Do("settle", wait) }
+
+// pipe copies in both directions until both have ended.
+func pipe(a, b net.Conn) {
+	var wg sync.WaitGroup
+	one := func(from, to net.Conn) {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+	}
+	wg.Go(func() { one(a, b) })
+	wg.Go(func() { one(b, a) })
+	wg.Wait()
+}
