@@ -46,20 +46,20 @@ func (c *Config) address() (host string, port int, err error) {
 func splitEndpoint(endpoint string, otherwise int) (host string, port int, err error) {
 	switch {
 	case endpoint == "":
-		return "", 0, errors.New("Endpoint is empty")
+		return "", 0, errors.New("endpoint is empty")
 	case strings.ContainsAny(endpoint, "/ \r\n"):
-		return "", 0, fmt.Errorf("Endpoint is %.200q, want a host name without a scheme and a path", endpoint)
+		return "", 0, fmt.Errorf("endpoint is %.200q, want a host name without a scheme and a path", endpoint)
 	}
 	if !strings.Contains(endpoint, ":") || net.ParseIP(endpoint) != nil {
 		return endpoint, otherwise, nil
 	}
 	host, text, err := net.SplitHostPort(endpoint)
 	if err != nil {
-		return "", 0, fmt.Errorf("Endpoint is %.200q: %w", endpoint, err)
+		return "", 0, fmt.Errorf("endpoint is %.200q: %w", endpoint, err)
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || n == 0 || host == "" {
-		return "", 0, fmt.Errorf("Endpoint is %.200q, want host:port", endpoint)
+		return "", 0, fmt.Errorf("endpoint is %.200q, want host:port", endpoint)
 	}
 	return host, int(n), nil
 }

@@ -23,7 +23,7 @@ func TestConfig(t *testing.T) {
 	id := newAuthority(t).device(t, "x")
 	good := Config{Endpoint: endpoint, Identity: id}
 	for name, change := range map[string]func(*Config){
-		"Endpoint is empty":           func(c *Config) { c.Endpoint = "" },
+		"endpoint is empty":           func(c *Config) { c.Endpoint = "" },
 		"without a scheme":            func(c *Config) { c.Endpoint = "mqtts://x" },
 		"host:port":                   func(c *Config) { c.Endpoint = "x:0" },
 		"there are 0":                 func(c *Config) { c.Identity = nil },
@@ -285,10 +285,11 @@ func TestRefused(t *testing.T) {
 			t.Error(err)
 		}
 		kinds := []error{fairlead.ErrDenied, fairlead.ErrDenied, fairlead.ErrInvalid, fairlead.ErrUnavailable, fairlead.ErrUnavailable, fairlead.ErrUnavailable}
-		waits := []time.Duration{2, 4, 8, 8, 8, 2}
+		const s = time.Second
+		waits := []time.Duration{2 * s, 4 * s, 8 * s, 8 * s, 8 * s, 2 * s}
 		for i := range kinds {
-			if !errors.Is(errs[i], kinds[i]) || at[i] != waits[i]*time.Second {
-				t.Errorf("%d: %v, retry in %v; want %v, %v s", i, errs[i], at[i], kinds[i], waits[i])
+			if !errors.Is(errs[i], kinds[i]) || at[i] != waits[i] {
+				t.Errorf("%d: %v, retry in %v; want %v, %v", i, errs[i], at[i], kinds[i], waits[i])
 			}
 		}
 		if took := time.Since(start).Truncate(time.Second); took != (2+4+8+8+8+8+9+2)*time.Second {

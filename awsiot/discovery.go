@@ -51,7 +51,7 @@ func (d *Discovery) Discover(ctx context.Context, thing string) (*DiscoveryInfo,
 	op := fmt.Sprintf("discover cores for %.128q", thing)
 	host, port, err := splitEndpoint(d.Endpoint, portDiscovery)
 	if err == nil && d.Identity == nil {
-		err = errors.New("Identity is nil")
+		err = errors.New("there is no Identity")
 	}
 	if err == nil && thing == "" {
 		err = errors.New("the thing's name is empty")

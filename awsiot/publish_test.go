@@ -147,7 +147,6 @@ func TestQueueSize(t *testing.T) {
 					ctx, cancel := context.WithTimeout(r.ctx, time.Second)
 					defer cancel()
 					if tt.drop == WaitForRoom {
-						ctx = r.ctx
 						late.Go(func() { all = append(all, publishes(t, r, "3")...) })
 						return
 					}
@@ -325,8 +324,7 @@ func TestProperties(t *testing.T) {
 			Topic: []byte("a"), QoS: 1, Retain: true, Payload: []byte("x"), MessageExpiry: mqtt.Some(uint32(60)), Properties: props.encode(),
 		}
 		var got *Message
-		var r *rig
-		r = newRig(t, func(c *Config) {
+		r := newRig(t, func(c *Config) {
 			c.Protocol = MQTT5
 			c.OnMessage = func(m *Message) { got = m }
 		}, connect(), connack(false), mqtttest.Expect(want), puback(), mqtttest.Expect(want), puback(), mqtttest.Send(want), mqtttest.Expect(mqtt.Ack{Type: mqtt.TypePubAck}))
