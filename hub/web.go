@@ -41,6 +41,7 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Broker:    p.broker,
 		CA:        p.ca,
 		Hasher:    p.hasher,
+		Keys:      p.keys,
 		Refusals:  p.refusals,
 		Deleted:   p.sweeper.Wake,
 		Metrics:   h.metrics(p, &stats),

@@ -70,7 +70,7 @@ official SDKs connect to it, and nothing that it has acknowledged is ever lost.`
 		return usageError{fmt.Errorf("%s: %w; see %s --help", verb(cmd), err, cmd.CommandPath())}
 	})
 	root.AddCommand(upCommand(), statusCommand(), envCommand(), versionCommand(),
-		deviceCommand(), dataCommand(), certCommand(), authorityCommand(), mqttCommand(), tokenCommand(), refusalsCommand(),
+		deviceCommand(), dataCommand(), certCommand(), authorityCommand(), mqttCommand(), awsCommand(), tokenCommand(), refusalsCommand(),
 		serveCommand(), initCommand(), configCommand(), backupCommand(), restoreCommand(),
 		connectionCommand(), sessionCommand(), tenantCommand(), eventsCommand(), astarteCommand())
 	return root

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -31,7 +32,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
-// Config configures [New]. Token, Ready, Status, Backup, Store, Committer, Broker and CA are required.
+// Config configures [New]. Token, Ready, Status, Backup, Store, Committer, Broker, CA and Keys are required.
 type Config struct {
 	Token string // bearer token of the hub's owner
 	// Ready returns why the hub cannot serve now, nil if it can.
@@ -49,6 +50,7 @@ type Config struct {
 	// Hasher computes the hashes of passwords that operators choose; nil: one of its own.
 	Hasher   *credential.Hasher
 	Refusals *refusal.Log // nil: there are none
+	Keys     *accesskey.Keys
 
 	// Deleted is called when a device or a tenant has been deleted, and what it has stored is to be swept away. nil: nobody is told.
 	Deleted func()

@@ -16,9 +16,11 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/hub/internal/access"
+	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/seal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
 )
@@ -81,6 +83,11 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 		Served:  "the Astarte APIs below /pairing",
 	}
 	cfg.Refusals = refusals(g.clock)
+	sealed, err := seal.New(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Keys = accesskey.New(g.store, sealed)
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -196,6 +203,8 @@ func fill(tx *commit.Tx, issuer string) error {
 		Device: core.DeviceKey{Tenant: "acme", Dialect: "astarte", ID: "pump-1"}, Kind: core.DocumentChanged,
 		Data: must(json.Marshal(core.EntryChange{Document: "conf:1", Side: "desired", Path: "/limit", New: core.AppendInt(nil, 1<<60)})),
 	}))
+	try(tx.PutRecord("acme", "aws", "accesskey/AKIAACME", []byte(`{"name":"n","created":"2026-01-01T00:00:00Z"}`)))
+	try(tx.PutRecord("acme", "aws", "greengrass/hall", []byte(`{"cores":[{"thing":"core1","ways":[{"id":"a","host":"192.0.2.1","port":8883}]}],"devices":["x"]}`)))
 	try(tx.Emit(core.Event{Kind: core.TokenCreated, Data: []byte(`{"id":"x"}`)}))
 	return errors.Join(errs...)
 }

@@ -21,6 +21,7 @@ var tags = []struct{ name, doc string }{
 	{"credentials", "How a device signs in, and what it may do."},
 	{"certificates", "Certificates that this hub has issued to devices."},
 	{"authorities", "Certificate authorities of others whose certificates open plain MQTT devices."},
+	{"aws", "What AWS has other consoles for: access keys, and groups of Greengrass discovery."},
 	{"data", "What devices have sent, and what is known about them."},
 	{"messages", "What is sent to devices."},
 	{"events", "What has happened, as a list and as a stream."},
@@ -37,7 +38,7 @@ const devicePath = "/v1/devices/{dialect}/{tenant}/{device}"
 // routes is the API.
 func (s *Server) routes() []route {
 	var list []route
-	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.mqttRoutes(), s.tokenRoutes(), s.plainRoutes()} {
+	for _, part := range [][]route{s.hubRoutes(), s.deviceRoutes(), s.dataRoutes(), s.mqttRoutes(), s.tokenRoutes(), s.plainRoutes(), s.awsRoutes()} {
 		list = append(list, part...)
 	}
 	return list

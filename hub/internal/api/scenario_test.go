@@ -213,6 +213,23 @@ var dataScenarios = []scenario{
 	{name: "stream from nowhere", do: "GET /v1/events/stream?after=-2", code: 400},
 }
 
+var awsScenarios = []scenario{
+	{name: "access keys", do: "GET /v1/tenants/acme/access-keys", want: []string{`"id": "AKIAACME"`}, not: []string{"secret"}},
+	{name: "delete an access key", do: "DELETE /v1/tenants/acme/access-keys/AKIAACME", token: adminAcme, code: 204, event: "accesskey.deleted"},
+	{name: "make an access key", do: "POST /v1/tenants/acme/access-keys", token: adminAcme, body: `{"name":"n"}`, code: 201, want: []string{`"id": "AKIA`, `"secret": "`}, not: []string{"session_token"}, event: "accesskey.created"},
+	{name: "make one that ends", do: "POST /v1/tenants/acme/access-keys", token: ownerToken, body: `{"expires":"2099-01-01T00:00:00Z"}`, code: 201, want: []string{`"id": "ASIA`, `"session_token": "`}, event: "accesskey.created"},
+	{name: "make one that has ended", do: "POST /v1/tenants/acme/access-keys", token: ownerToken, body: `{"expires":"2000-01-01T00:00:00Z"}`, code: 400},
+	{name: "make one for another's tenant", do: "POST /v1/tenants/other/access-keys", token: adminAcme, body: `{}`, code: 404},
+	{name: "delete no access key", do: "DELETE /v1/tenants/acme/access-keys/AKIANONE", token: ownerToken, code: 404, want: []string{"AKIANONE"}},
+	{name: "groups", do: "GET /v1/tenants/acme/greengrass", want: []string{`"id": "hall"`}},
+	{name: "show a group", do: "GET /v1/tenants/acme/greengrass/hall", want: []string{`"thing": "core1"`, `"host": "192.0.2.1"`}},
+	{name: "delete a group", do: "DELETE /v1/tenants/acme/greengrass/hall", token: writeAcme, code: 204},
+	{name: "make a group", do: "PUT /v1/tenants/acme/greengrass/g", token: writeAcme, body: `{"cores":[{"thing":"core1","ways":[{"id":"a","host":"192.0.2.1","port":8883}]}],"devices":["x"]}`, want: []string{`"id": "g"`, `"port": 8883`, `"cas": []`}},
+	{name: "make a group of nothing", do: "PUT /v1/tenants/acme/greengrass/g", token: writeAcme, body: `{"cores":[]}`, code: 400, want: []string{"0 cores"}},
+	{name: "show no group", do: "GET /v1/tenants/acme/greengrass/none", code: 404},
+	{name: "delete no group", do: "DELETE /v1/tenants/acme/greengrass/none", token: writeAcme, code: 404},
+}
+
 var tokenScenarios = []scenario{
 	{name: "tokens", do: "GET /v1/tokens", token: ownerToken, want: []string{`"t-read"`, `"t-acme-read"`, `"expires": "2026-05-06T12:00:00Z"`}, not: []string{"hash"}},
 	{name: "tokens of one tenant", do: "GET /v1/tokens", token: adminAcme, want: []string{`"t-acme-read"`}, not: []string{`"t-read"`}},
@@ -260,7 +277,7 @@ func (g *rig) view(f func(store.Reader) error) {
 func TestScenarios(t *testing.T) {
 	c := newChecker(t)
 	seen := map[string]bool{"GET /v1/events/stream": true, "POST /v1/backup": true} // see stream_test.go, and backup_test.go of package hub
-	for _, list := range [][]scenario{hubScenarios, deviceScenarios, dataScenarios, mqttScenarios, tokenScenarios, plainScenarios} {
+	for _, list := range [][]scenario{hubScenarios, deviceScenarios, dataScenarios, mqttScenarios, tokenScenarios, plainScenarios, awsScenarios} {
 		for _, sc := range list {
 			t.Run(sc.name, func(t *testing.T) { sc.run(t, c, seen) })
 		}

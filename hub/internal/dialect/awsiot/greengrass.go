@@ -6,26 +6,12 @@ import (
 	"slices"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/greengrass"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
 // Greengrass discovery: a device asks which cores it can connect to (AWS IoT Greengrass developer guide, "Greengrass
 // discovery RESTful API"). Groups are made by operators, see package greengrass.
-
-const keyGreengrass = "greengrass/"
-
-// A greengrassGroup is some cores and the devices that may find them.
-type greengrassGroup struct {
-	ID      string           `json:"id"`
-	Cores   []greengrassCore `json:"cores"`
-	CAs     []string         `json:"cas"`     // PEM; what the cores' certificates come from. None: the hub's own root
-	Devices []string         `json:"devices"` // names of things
-}
-
-type greengrassCore struct {
-	Thing        string         `json:"thing"`
-	Connectivity []connectivity `json:"connectivity"`
-}
 
 // A connectivity is one way to a core. Clients read these names as they are written here.
 type connectivity struct {
@@ -69,7 +55,7 @@ var errNoDiscovery = errors.New("the thing is in no group")
 func (c *call) discovered(name string) ([]discoveredGroup, error) {
 	list := []discoveredGroup{}
 	err := c.view(func(rd store.Reader) error {
-		all, _, err := records[greengrassGroup](rd, c.tenant(), keyGreengrass, "", 0)
+		all, err := greengrass.List(rd, c.tenant())
 		if err != nil {
 			return err
 		}
@@ -82,9 +68,9 @@ func (c *call) discovered(name string) ([]discoveredGroup, error) {
 				out.CAs = []string{string(c.d.cfg.CA.RootPEM())}
 			}
 			for _, core := range g.Cores {
-				ways := core.Connectivity
-				if ways == nil {
-					ways = []connectivity{}
+				ways := []connectivity{}
+				for _, w := range core.Ways {
+					ways = append(ways, connectivity{w.ID, w.Host, w.Port, w.Metadata})
 				}
 				out.Cores = append(out.Cores, discoveredCore{c.account.arn(keyThing + core.Thing), ways})
 			}

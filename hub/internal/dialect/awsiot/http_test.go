@@ -6,11 +6,14 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -348,4 +351,67 @@ func TestPanic(t *testing.T) {
 	g := newHTTPRig(t)
 	g.d.cfg.Broker = nil
 	g.tell(step{do: "GET /connections/x", service: serviceData, want: internalFailure})
+}
+
+var update = flag.Bool("update", false, "write docs/coverage/aws-iot-api.md anew")
+
+// notes say what is particular about an operation here.
+var notes = map[string]string{
+	"CreateAuthorizer":            "there is no function to call: the account's policy of the function's name decides",
+	"CreateJob":                   "documents are given; `documentSource` is not fetched",
+	"CreateKeysAndCertificate":    "the certificate ends with the hub's issuing certificate, not in 2049",
+	"CreateProvisioningTemplate":  "pre-provisioning hooks are refused",
+	"UpdateProvisioningTemplate":  "pre-provisioning hooks are refused",
+	"DeleteConnection":            "`preventWillMessage` is accepted and has no effect",
+	"DeleteThingType":             "at once after its deprecation; the service has one wait five minutes",
+	"DescribeEndpoint":            "the host of the request, without its port, whatever the type",
+	"ListSubscriptions":           "without QoS",
+	"SearchIndex":                 "`thingName`, `thingId`, `thingTypeName`, `thingGroupNames` (those that a thing is in itself), `attributes.NAME`, `connectivity.connected`; wildcards, AND, OR, NOT, parentheses; no ranges, no shadows",
+	"SendDirectMessage":           "`confirmation` and `timeout` have no effect: when it is answered, the message is queued and on disk",
+	"UpdateEventConfigurations":   "all kinds are kept; published are those about things, types, groups, and jobs",
+	"UpdateIndexingConfiguration": "is kept; everything is searchable always",
+	"GetConnection":               "no `disconnectedSince`, `disconnectReason`, `sessionExpiry`",
+}
+
+// TestAPICoverage compares the page with what there is.
+func TestAPICoverage(t *testing.T) {
+	const file = "../../../../docs/coverage/aws-iot-api.md"
+	planeNames := map[plane]string{control: "Control plane (`iot`)", data: "Data plane (`iot-data`)", jobsData: "Jobs data plane (`iot-jobs-data`)", discovery: "Greengrass discovery"}
+	var b strings.Builder
+	b.WriteString("# Coverage: the HTTP APIs of AWS IoT\n\nEvery operation of the service models (botocore 1.44.5, read 2026-11). The page is made by `go test ./hub/internal/dialect/awsiot -run TestAPICoverage -update`, and a test compares it\n" +
+		"with the table of routes. What is not there is answered with `InvalidRequestException` and a message that says so; nothing is changed.\n" +
+		"The behaviour of those that are there is tested by the stories in `control_test.go`, `data_test.go` and `provision_test.go` of `hub/internal/dialect/awsiot`.\n")
+	all := operations()
+	slices.SortStableFunc(all, func(a, b operation) int { return strings.Compare(a.name, b.name) })
+	for _, p := range []plane{control, data, jobsData, discovery} {
+		have, total := 0, 0
+		var rows strings.Builder
+		for _, op := range all {
+			if op.service != p {
+				continue
+			}
+			total++
+			state := "no"
+			if op.do != nil {
+				have++
+				if state = "yes"; notes[op.name] != "" {
+					state += ": " + notes[op.name]
+				}
+			}
+			fmt.Fprintf(&rows, "| %s | `%s %s` | %s |\n", op.name, op.method, op.path, state)
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%d of %d.\n\n| Operation | Request | Here |\n|---|---|---|\n%s", planeNames[p], have, total, rows.String())
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b.String(), string(got)); diff != "" {
+		t.Errorf("the page is not up to date: %s", diff)
+	}
 }
