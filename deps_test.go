@@ -120,9 +120,9 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin identity internal/memnet internal/wire/astartewire", "users import it into their tests; it does what operators do, and no SDK may"},
 	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
-	{"examples/*", ". astarte identity outbox outbox/sqlitebox", "what users write has public packages only"},
+	{"examples/*", ". astarte awsiot identity outbox outbox/sqlitebox", "what users write has public packages only"},
 	{
-		"cmd/fairlead/internal/demo", ". astarte identity hub hub/admin internal/engine internal/mqtt internal/mqtt/mqttclient cmd/fairlead/internal/realm",
+		"cmd/fairlead/internal/demo", ". astarte awsiot identity hub hub/admin internal/engine internal/mqtt internal/mqtt/mqttclient internal/sigv4 cmd/fairlead/internal/realm",
 		"devices, and those who provision them: it knows the SDK, and of the hub only where it is",
 	},
 	{"cmd/fairlead/internal/realm", "astarte identity internal/wire/astartewire", "what operators of a realm do, who need no hub for it"},

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -35,13 +36,13 @@ func main() {
 }
 
 // run sends a temperature at each tick, until ctx ends.
-func run(ctx context.Context, tick <-chan time.Time, cfg astarte.Config) error {
+func run(ctx context.Context, tick <-chan time.Time, cfg astarte.Config) (err error) {
 	cfg.Interfaces = []*astarte.Interface{astarte.MustParseInterface(climate)}
 	device, err := astarte.New(cfg)
 	if err != nil {
 		return err
 	}
-	defer device.Close()
+	defer func() { err = errors.Join(err, device.Close()) }()
 	ended := make(chan error, 1)
 	go func() { ended <- device.Run(ctx) }() // connects, and stays connected until ctx ends
 	for {

@@ -52,6 +52,7 @@ var fleets = []struct {
 	build   func(context.Context, *site) ([]member, error)
 }{
 	{"astarte", astarteFleet},
+	{"aws", awsFleet},
 	{"mqtt", mqttFleet},
 }
 

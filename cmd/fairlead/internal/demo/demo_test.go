@@ -67,6 +67,9 @@ func TestDemo(t *testing.T) {
 		})
 	}
 	keeps(24)
+	if fan, ok := devices["fan"]; ok {
+		h.AwaitSamples(t, fan, "dt/demo-fan/air", 2)
+	}
 	stop()
 
 	// The same devices again, with what they remember, and without another past.

@@ -14,7 +14,9 @@ type house struct {
 	target float64 // what the heating keeps in the living room
 	open   bool    // the door
 	moved  time.Time
-	bulb   int // per cent
+	bulb   int     // per cent
+	speed  float64 // of the fan, per cent
+	co2    float64 // ppm
 	wear   float64
 }
 
@@ -33,7 +35,7 @@ const livingRoom = "living-room"
 const defaultTarget = 20
 
 func newHouse(at time.Time) *house {
-	h := &house{target: defaultTarget, moved: at, rooms: map[string]*room{
+	h := &house{target: defaultTarget, moved: at, speed: 20, co2: 700, rooms: map[string]*room{
 		"kitchen":  {mean: 21, swing: 1.5, humid: 48},
 		livingRoom: {mean: defaultTarget, swing: 0.8, humid: 44},
 		"cellar":   {mean: 12.5, swing: 0.3, humid: 67},
@@ -134,6 +136,25 @@ func (h *house) light(percent int) int {
 	defer h.mu.Unlock()
 	h.bulb = min(max(percent, 0), 100)
 	return h.bulb
+}
+
+// fan sets the fan's speed, in per cent, unless that is negative, and returns what it is.
+func (h *house) fan(speed float64) float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if speed >= 0 {
+		h.speed = min(speed, 100)
+	}
+	return h.speed
+}
+
+// air returns how much carbon dioxide is in the air, which people breathe out and the fan blows out, in ppm, and the fan's speed.
+func (h *house) air() (co2, speed float64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.co2 += 4 + rand.NormFloat64() - (h.co2-420)*h.speed/1500
+	h.co2 = min(max(h.co2, 420), 3000)
+	return math.Round(h.co2), h.speed
 }
 
 func round(v float64, digits int) float64 {
