@@ -53,7 +53,7 @@ fi
 go build -o "$logs/testsum" scripts/testsum.go || exit 1
 step build env CGO_ENABLED=0 go build -o bin/fairlead ./cmd/fairlead
 step lint scripts/lint.sh
-step go-test go_tests . "${race[@]}"
+step go-test go_tests . "${race[@]}" -timeout 20m # the default is 10, for each package, which a busy machine may need
 count go-test
 
 # Modules of their own: other people's clients, load, crashes. Short forms; `make crash` and `make bench` are the long ones.

@@ -343,7 +343,7 @@ func TestRetainedMessagesGoOn(t *testing.T) {
 func TestWildcardsSkip(t *testing.T) {
 	h := retaining(t, t.TempDir(), Config{})
 	h.do(func(tx *commit.Tx) error {
-		for i := range 20_000 {
+		for i := range 5_000 {
 			for _, topic := range []string{fmt.Sprintf("a/%05d/x", i), fmt.Sprintf("dev-%05d", i)} {
 				if err := h.broker.Retain(tx, "t", "plain", core.Message{Topic: topic, Payload: []byte("1")}); err != nil {
 					return err
