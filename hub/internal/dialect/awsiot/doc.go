@@ -41,7 +41,7 @@
 // The broker asks the rules of the connection (rules.go: policies, limits) and then calls link.Receive. A topic that is not
 // reserved becomes a sample. One that begins with "$aws/" is parsed once ([parseReserved]) and given to the service that
 // [Dialect.services] has for its kind: shadows, jobs, provisioning. A service implements [service]; it puts operations into
-// the batch and answers with [Dialect.reply]. What comes by HTTP (POST /topics/...) takes the same way, by [Dialect.publish].
+// the batch and answers with [Dialect.reply]. What comes by HTTP (POST /topics/...) takes the same way.
 // Events of the dialect's devices ([Dialect.Notify]) are shown to each service too.
 //
 // # Whose connection it is

@@ -49,7 +49,7 @@ func TestPublishRules(t *testing.T) {
 		"reserved, retained": {mqtt.Publish{Topic: []byte("$aws/rules/r/x"), QoS: 1, Retain: true}, mqtt.ReasonTopicNameInvalid, 0},
 		"others' reserved":   {mqtt.Publish{Topic: []byte("$SYS/x"), QoS: 1}, mqtt.ReasonTopicNameInvalid, 0},
 	} {
-		five, old := connect(mqtt.V5), (*clientOf)(nil)
+		five := connect(mqtt.V5)
 		c.publish.ID = 7
 		switch {
 		case c.closes != 0:
@@ -62,7 +62,7 @@ func TestPublishRules(t *testing.T) {
 			t.Errorf("%s: got another answer than %v", name, c.code)
 		}
 		five.Close()
-		old = connect(mqtt.V311)
+		old := connect(mqtt.V311)
 		old.Send(c.publish)
 		if c.closes != 0 || c.code != 0 {
 			old.ExpectClosed()

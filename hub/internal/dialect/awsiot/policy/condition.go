@@ -104,7 +104,7 @@ func parseConditions(text json.RawMessage, variables bool) (list []condition, er
 	}
 	var raw map[string]map[string]json.RawMessage
 	if err := json.Unmarshal(text, &raw); err != nil || raw == nil {
-		return nil, errors.New("Condition is no object of operators")
+		return nil, errors.New("the Condition is no object of operators")
 	}
 	for name, keys := range raw {
 		c, err := parseOperator(name)

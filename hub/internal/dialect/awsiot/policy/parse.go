@@ -59,15 +59,15 @@ func parse(text []byte) (*Document, error) {
 	variables := true
 	switch {
 	case raw.Version == nil:
-		return nil, errors.New("Version is missing")
+		return nil, errors.New("no Version")
 	case *raw.Version == "2008-10-17": // variables are text there (IAM guide, "IAM JSON policy elements: Version")
 		variables = false
 	case *raw.Version != "2012-10-17":
-		return nil, fmt.Errorf("Version is %.40q, want 2012-10-17", *raw.Version)
+		return nil, fmt.Errorf("the Version is %.40q, want 2012-10-17", *raw.Version)
 	}
 	list, err := oneOrMany[json.RawMessage](raw.Statement)
 	if err != nil || len(list) == 0 {
-		return nil, errors.New("Statement is missing, or not a statement or a list of them")
+		return nil, errors.New("no Statement, or it is not a statement or a list of them")
 	}
 	d := &Document{}
 	sids := map[string]bool{}
@@ -122,7 +122,7 @@ func parseStatement(text json.RawMessage, variables bool) (st statement, sid str
 	case "Deny":
 		st.deny = true
 	default:
-		return st, "", fmt.Errorf("Effect is %.40q, want Allow or Deny", raw.Effect)
+		return st, "", fmt.Errorf("the Effect is %.40q, want Allow or Deny", raw.Effect)
 	}
 	actions, not, err := either("Action", raw.Action, raw.NotAction)
 	if err != nil {

@@ -86,7 +86,7 @@ func parseTemplate(text string, variables bool) (template, error) {
 
 func validVariable(name string) bool {
 	prefix, rest, ok := strings.Cut(name, ":")
-	return ok && prefix != "" && rest != "" && !strings.ContainsAny(name, "${\xff\xfe")
+	return ok && prefix != "" && rest != "" && !strings.ContainsAny(name, "${")
 }
 
 // A Values is what the variables and condition keys of a connection stand for.

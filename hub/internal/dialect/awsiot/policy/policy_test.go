@@ -196,10 +196,10 @@ func FuzzMatch(f *testing.F) {
 		f.Add(s[0], s[1])
 	}
 	f.Fuzz(func(t *testing.T, pattern, text string) {
-		if len(pattern) > 12 || len(text) > 24 || strings.ContainsAny(pattern, "\xff\xfe") {
+		if len(pattern) > 12 || len(text) > 24 || !validBoth(pattern, text) {
 			return
 		}
-		if got, want := match(compile(pattern), text), slowMatch([]rune(pattern), []rune(text)); got != want && validBoth(pattern, text) {
+		if got, want := match(compile(pattern), text), slowMatch([]rune(pattern), []rune(text)); got != want {
 			t.Errorf("%q against %q: got %v, want %v", pattern, text, got, want)
 		}
 	})
