@@ -24,7 +24,8 @@ type Dialect interface {
 	// SignIn decides whose connection this is and what it may do. It returns [ErrNotMine], or a refusal (best a
 	// *core.SignInError) of kind core.ErrDenied, ErrUnauthenticated, ErrInvalid, ErrStorage... which the broker turns into
 	// CONNACK. It may read storage. Nothing is certain before Link.Connected, so it changes nothing, but for one thing: it
-	// may make, in a transaction of its own, a device that is let in and is not there yet, because a session needs its number.
+	// may make, in a transaction of its own, a device that is let in and is not there yet, because a session needs its number, or
+	// put a certificate on record that it refuses until somebody has looked at it.
 	SignIn(ctx context.Context, c core.Claim) (core.Grant, Link, error)
 
 	// Notify turns an event into messages for the dialect's devices. It is called for events of its devices only, and for

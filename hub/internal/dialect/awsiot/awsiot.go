@@ -120,6 +120,8 @@ func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
 		if err := d.forgetThing(tx, e.Device.Tenant, string(e.Device.ID)); err != nil {
 			return err
 		}
+	case core.TenantDeleted: // which has nothing any more
+		d.forgetAccount(tx, e.Device.Tenant)
 	case core.AccessKeyDeleted:
 		if err := d.forgetAccessKey(tx, e); err != nil {
 			return err

@@ -66,6 +66,23 @@ func (d *Dialect) standing(t core.TenantID) *standing {
 	return s
 }
 
+// forgetAccount forgets what is kept of an account that is there no more.
+func (d *Dialect) forgetAccount(tx *commit.Tx, t core.TenantID) {
+	d.accounts.changing(tx)
+	d.authorities.changing(tx)
+	d.live.mu.Lock()
+	defer d.live.mu.Unlock()
+	old := d.live.accounts[t]
+	delete(d.live.accounts, t)
+	tx.Undo(func() {
+		d.live.mu.Lock()
+		defer d.live.mu.Unlock()
+		if old != nil {
+			d.live.accounts[t] = old
+		}
+	})
+}
+
 // readDocument returns the document of a policy that counts, nil if there is no such policy.
 func (d *Dialect) readDocument(rd store.RecordReader, t core.TenantID, name string) (*policy.Document, error) {
 	p, err := readPolicy(rd, t, name)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
@@ -191,5 +192,32 @@ func TestThingOfConnection(t *testing.T) {
 		if got := g.samples(name); !maps.Equal(got, want) {
 			t.Errorf("%s: got samples %v, want %v", name, got, want)
 		}
+	}
+}
+
+// An account that was deleted with its tenant opens nothing, and one that comes after it has nothing of it.
+func TestDeletedTenant(t *testing.T) {
+	g := newConnRig(t)
+	g.policy("p", permissive...)
+	crt, _ := g.enrol([]string{"p"})
+	g.connect(crt, mqtt.Connect{ClientID: "pump", CleanStart: true}).Disconnect()
+	g.do(func(tx *commit.Tx) error {
+		var keys []string
+		for r, err := range tx.Records(testTenant, Name, "") {
+			if err != nil {
+				return err
+			}
+			keys = append(keys, r.Key)
+		}
+		for _, k := range keys {
+			if err := tx.DeleteRecord(testTenant, Name, k); err != nil {
+				return err
+			}
+		}
+		return tx.Emit(core.Event{Device: core.DeviceKey{Tenant: testTenant, Dialect: Name}, Kind: core.TenantDeleted})
+	})
+	g.silentlyRefused(crt, "pump") // it is of our CA, and on nobody's record
+	if all, err := g.d.allAccounts(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("got %v, %v", all, err)
 	}
 }
