@@ -94,19 +94,23 @@ func (s *Server) listConnections(r *request) (any, error) {
 	return out, err
 }
 
+// around returns what the broker and the devices of a page of sessions, or connections, know.
+func around[T any](s *Server, r *request, list []T, of func(T) (core.SessionKey, core.DeviceNum)) (states map[core.SessionKey]core.SessionState, ids map[core.DeviceNum]string, err error) {
+	keys := make([]core.SessionKey, len(list))
+	devices := make([]core.DeviceNum, len(list))
+	for i, x := range list {
+		keys[i], devices[i] = of(x)
+	}
+	if states, err = s.cfg.Broker.SessionStates(r.Context(), keys); err != nil {
+		return nil, nil, err
+	}
+	ids, err = s.deviceIDs(r, devices)
+	return states, ids, err
+}
+
 // connectionsOf adds to connections what their sessions and devices know.
 func (s *Server) connectionsOf(r *request, list []core.Connection) ([]admin.Connection, error) {
-	keys := make([]core.SessionKey, 0, len(list))
-	devices := make([]core.DeviceNum, 0, len(list))
-	for _, c := range list {
-		keys = append(keys, c.Key)
-		devices = append(devices, c.Device)
-	}
-	states, err := s.cfg.Broker.SessionStates(r.Context(), keys)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := s.deviceIDs(r, devices)
+	states, ids, err := around(s, r, list, func(c core.Connection) (core.SessionKey, core.DeviceNum) { return c.Key, c.Device })
 	if err != nil {
 		return nil, err
 	}
@@ -221,17 +225,7 @@ func (s *Server) listSessions(r *request) (any, error) {
 
 // sessionsOf adds to sessions what the broker and their devices know.
 func (s *Server) sessionsOf(r *request, list []core.Session) ([]admin.Session, error) {
-	keys := make([]core.SessionKey, 0, len(list))
-	devices := make([]core.DeviceNum, 0, len(list))
-	for _, x := range list {
-		keys = append(keys, x.Key)
-		devices = append(devices, x.Device)
-	}
-	states, err := s.cfg.Broker.SessionStates(r.Context(), keys)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := s.deviceIDs(r, devices)
+	states, ids, err := around(s, r, list, func(x core.Session) (core.SessionKey, core.DeviceNum) { return x.Key, x.Device })
 	if err != nil {
 		return nil, err
 	}
