@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -93,13 +94,18 @@ func (d *Dialect) byAuthorizer(ctx context.Context, c core.Claim, l login) (*cal
 	if t == "" || !l.custom && !accountHost(c.ServerName) {
 		return nil, 0, dialect.ErrNotMine
 	}
+	all, err := d.allAccounts(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	i := slices.IndexFunc(all, func(a account) bool { return a.Tenant == t })
+	if i < 0 { // a stranger may name any host: nothing is kept of it
+		return nil, 0, dialect.ErrNotMine
+	}
+	a := all[i]
 	seen := d.standing(t).changes.Load()
-	var a account
 	var by authorizer
-	err := d.view(ctx, func(rd store.Reader) (err error) {
-		if a, err = readAccount(rd, t); err != nil {
-			return err
-		}
+	err = d.view(ctx, func(rd store.Reader) (err error) {
 		name := l.value(authorizerName)
 		if name == "" {
 			name = a.DefaultAuthorizer

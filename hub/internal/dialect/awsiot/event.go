@@ -165,15 +165,17 @@ func (v *versions) left(tx *commit.Tx, k liveKey, session time.Duration) {
 	c.ended = tx.Now().Add(max(versionsKept, session))
 }
 
-// sweep forgets counts that are over, now and then.
+// sweep forgets counts that are over, now and then; where there are very many, as when a client changes its id all the time,
+// those of all clients that are away.
 func (v *versions) sweep(now time.Time) {
-	const every = time.Minute
-	if now.Sub(v.swept) < every {
+	const every, most = time.Minute, 500_000
+	full := len(v.of) >= most
+	if now.Sub(v.swept) < every && !full {
 		return
 	}
 	v.swept = now
 	for k, c := range v.of {
-		if !c.ended.IsZero() && now.After(c.ended) {
+		if !c.ended.IsZero() && (full || now.After(c.ended)) {
 			delete(v.of, k)
 		}
 	}

@@ -364,3 +364,25 @@ func TestCounts(t *testing.T) {
 		t.Errorf("got samples %v", got)
 	}
 }
+
+// Counts of connections are forgotten when nobody can compare them any more.
+func TestVersionsAreSwept(t *testing.T) {
+	g := newConnRig(t)
+	v := &g.d.versions
+	k := liveKey{testTenant, "pump"}
+	next := func() (n int) {
+		g.do(func(tx *commit.Tx) error {
+			n = v.next(tx, k)
+			v.left(tx, k, time.Minute)
+			return nil
+		})
+		return n
+	}
+	if a, b := next(), next(); a != 0 || b != 1 {
+		t.Errorf("got %d and %d, want 0 and 1", a, b)
+	}
+	g.do(func(tx *commit.Tx) error { v.sweep(tx.Now().Add(2 * time.Hour)); return nil })
+	if n := next(); n != 0 {
+		t.Errorf("after two hours: got %d, want 0", n)
+	}
+}

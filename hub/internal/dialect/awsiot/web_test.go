@@ -202,6 +202,15 @@ func TestAuthorizersLetIn(t *testing.T) {
 			t.Errorf("%s: not under its policy", name)
 		}
 	}
+	// Names of accounts that are not there leave nothing behind.
+	stranger := byName("?x-amz-customauthorizer-name=open")
+	stranger.ServerName = "nobody.iot.us-east-1.amazonaws.localhost"
+	if _, _, err := g.d.SignIn(t.Context(), stranger); !errors.Is(err, dialect.ErrNotMine) {
+		t.Errorf("another account: got %v", err)
+	}
+	if n := len(g.d.live.accounts); n != 1 {
+		t.Errorf("%d accounts are kept in memory, want 1", n)
+	}
 	// Who has no policy may not even connect.
 	g.do(func(tx *commit.Tx) error { return g.d.deletePolicy(tx, testTenant, "sensors") })
 	if _, _, err := g.d.SignIn(context.Background(), byName("?x-amz-customauthorizer-name=open")); !errors.Is(err, core.ErrDenied) {
