@@ -14,7 +14,7 @@ func controlOperations() []operation {
 	all := slices.Concat(
 		thingOperations, thingTypeOperations, thingGroupOperations, billingGroupOperations, principalOperations,
 		certificateOperations, caCertificateOperations, policyOperations, authorizerOperations,
-		provisioningOperations, settingOperations, searchOperations, jobOperations,
+		provisioningOperations, settingOperations, searchOperations, jobOperations, authorizationOperations,
 	)
 	for i := range all {
 		all[i].service = control

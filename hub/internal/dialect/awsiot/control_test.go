@@ -513,3 +513,44 @@ func TestJobsOverHTTP(t *testing.T) {
 		step{do: "GET /things/jobs", has: []string{`"thingName":"jobs"`}},
 	)
 }
+
+func TestAuthorizationQuestions(t *testing.T) {
+	g := newHTTPRig(t)
+	own := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Publish","Resource":"arn:aws:iot:*:*:topic/${iot:Connection.Thing.ThingName}/*"},
+		{"Effect":"Deny","Action":"iot:Publish","Resource":"arn:aws:iot:*:*:topic/x/secret"}]}`
+	g.tell(
+		step{do: "POST /policies/own", body: policyBody(own)},
+		step{do: "POST /policies/all", body: policyBody(allowAll)},
+		step{do: "POST /policies/ofgroup", body: policyBody(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]}`)},
+		step{do: "POST /keys-and-certificate", capture: map[string]string{"arn": "certificateArn"}},
+		step{do: "POST /thing-groups/g", body: `{}`, capture: map[string]string{"group": "thingGroupArn"}},
+		step{do: "POST /things/x", body: `{}`},
+		step{do: "PUT /thing-groups/addThingToThingGroup", body: `{"thingGroupName":"g","thingName":"x"}`},
+		step{do: "PUT /things/x/principals", header: map[string]string{"x-amzn-principal": "${arn}"}},
+		step{do: "PUT /target-policies/own", body: `{"target":"${arn}"}`},
+		step{do: "PUT /target-policies/ofgroup", body: `{"target":"${group}"}`},
+		step{do: "POST /effective-policies", body: `{}`, want: invalidRequest},
+		step{do: "POST /effective-policies?thingName=none", body: `{}`, want: notFound},
+		step{do: "POST /effective-policies", body: `{"principal":"${arn}"}`, has: []string{`"policyName":"own"`, "ThingName"}, no: []string{"ofgroup"}},
+		step{do: "POST /effective-policies?thingName=x", body: `{"principal":"${arn}"}`, has: []string{`"own"`, `"ofgroup"`}},
+		step{do: "POST /test-authorization", body: `{"authInfos":[]}`, want: invalidRequest},
+		step{do: "POST /test-authorization", body: `{"authInfos":[{"actionType":"FLY","resources":[]}]}`, want: invalidRequest},
+	)
+	for _, c := range []struct{ client, action, resource, more, want string }{
+		{"x", "PUBLISH", "topic/x/a", "", "ALLOWED"},
+		{"y", "PUBLISH", "topic/x/a", "", "IMPLICIT_DENY"},
+		{"x", "PUBLISH", "topic/y/a", "", "IMPLICIT_DENY"},
+		{"x", "PUBLISH", "topic/y/a", `,"policyNamesToAdd":["all"]`, "ALLOWED"},
+		{"x", "PUBLISH", "topic/x/a", `,"policyNamesToSkip":["own"]`, "IMPLICIT_DENY"},
+		{"x", "PUBLISH", "topic/x/secret", `,"policyNamesToAdd":["all"]`, "EXPLICIT_DENY"},
+		{"x", "CONNECT", "client/x", "", "ALLOWED"},
+		{"x", "SUBSCRIBE", "topicfilter/x/#", "", "IMPLICIT_DENY"},
+	} {
+		g.tell(step{
+			do:   "POST /test-authorization?clientId=" + c.client,
+			body: `{"principal":"${arn}","authInfos":[{"actionType":"` + c.action + `","resources":["` + g.a.arn(c.resource) + `"]}]` + c.more + `}`,
+			has:  []string{`"authDecision":"` + c.want + `"`},
+		})
+	}
+	g.tell(step{do: "POST /test-authorization", body: `{"authInfos":[{"actionType":"PUBLISH","resources":["x"]}],"policyNamesToAdd":["none"]}`, want: notFound})
+}
