@@ -38,6 +38,8 @@ type Config struct {
 
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
+
+	sumTime time.Duration // for tests; 0: the constant of that name
 }
 
 // Expiring knows of series whose samples are kept for a shorter time than others; see dialect.Expirer.
@@ -118,6 +120,9 @@ func New(cfg Config) *Keeper {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.sumTime == 0 {
+		cfg.sumTime = sumTime
 	}
 	return &Keeper{cfg: cfg, status: Status{SampleLimit: max(0, cfg.SampleBytes), TenantLimit: max(0, cfg.TenantBytes), MinFree: max(0, cfg.MinFreeBytes)}}
 }

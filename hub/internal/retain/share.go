@@ -120,7 +120,7 @@ func (k *Keeper) sum(ctx context.Context) (*shares, error) {
 		k.shares = newShares(now)
 	}
 	s := k.shares
-	for start := time.Now(); time.Since(start) < sumTime; {
+	for start := time.Now(); time.Since(start) < k.cfg.sumTime; {
 		done := false
 		err := k.cfg.Store.View(ctx, func(rd store.Reader) error {
 			_, first, _, err := rd.SampleSizes(store.Place{}, 1)
