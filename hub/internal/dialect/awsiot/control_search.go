@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -166,23 +167,33 @@ func (s *search) candidates(after string) func(func(candidate, error) bool) {
 	t := s.c.tenant()
 	prefix, index := keyThing, false
 	begins := ""
+	needles := s.q.needles()
 	for _, term := range s.q.required() {
 		switch {
 		case term.field == "thingName" && term.exact():
 			begins = term.value
 		case term.field == "thingName" && term.prefix() != "":
 			begins = term.prefix()
-		case term.field == "thingTypeName" && term.exact():
+		case term.field == "thingTypeName" && term.exact() && len(needles) == 0 && !index:
 			prefix, index = keyThingTypeThing+term.value+"/", true
 		case term.field == "thingGroupNames" && term.exact():
 			prefix, index = keyThingThingGroupOf(term.value), true
+		case term.field == "connectivity.connected" && term.value == "true" && !index:
+			return s.connected(after)
+		}
+	}
+	// Reading each thing that an index names costs more than passing over the records of the others.
+	if !index {
+		for _, term := range s.q.required() {
+			if term.field == "thingTypeName" && term.exact() {
+				needles = append(needles, []byte(`"type":"`+term.value+`"`))
+			}
 		}
 	}
 	from := prefix + begins
 	if after != "" && after+"\x00" > begins {
 		from = prefix + after + "\x00"
 	}
-	needles := s.q.needles()
 	return func(yield func(candidate, error) bool) {
 		for r, err := range s.rd.RecordsFrom(t, Name, prefix, from) {
 			if err != nil {
@@ -206,6 +217,33 @@ func (s *search) candidates(after string) func(func(candidate, error) bool) {
 	}
 }
 
+// connectedPage is how many connected devices are read at once.
+const connectedPage = 500
+
+// connected yields the things that are connected, behind a name.
+func (s *search) connected(after string) func(func(candidate, error) bool) {
+	yes := true
+	q := core.DeviceQuery{Tenant: s.c.tenant(), Dialect: Name, After: core.DeviceID(after), Connected: &yes, Limit: connectedPage}
+	return func(yield func(candidate, error) bool) {
+		for {
+			list, err := s.rd.FindDevices(q)
+			if err != nil {
+				yield(candidate{}, err)
+				return
+			}
+			for _, dev := range list {
+				if !yield(candidate{name: string(dev.ID)}, nil) {
+					return
+				}
+			}
+			if len(list) < connectedPage {
+				return
+			}
+			q.After = list[len(list)-1].ID
+		}
+	}
+}
+
 func keyThingThingGroupOf(group string) string { return keyThingGroupThing + group + "/" }
 
 func containsAll(raw []byte, needles [][]byte) bool {
@@ -222,27 +260,33 @@ func (s *search) look(from candidate) (foundThing, bool, error) {
 	t := s.c.tenant()
 	var x thing
 	var err error
-	if from.raw == nil {
-		x, err = readThing(s.rd, t, from.name)
-		if found, err := present(err); err != nil || !found {
-			return foundThing{}, false, err
+	// Names are in the keys: a record is decoded when something else is asked, or when it is the answer.
+	there, read := true, false
+	decode := func() error {
+		if read {
+			return nil
 		}
-	} else if err := decodeRecord(t, keyThing+from.name, from.raw, &x); err != nil {
-		return foundThing{}, false, err
+		read = true
+		if from.raw != nil {
+			return decodeRecord(t, keyThing+from.name, from.raw, &x)
+		}
+		x, err = readThing(s.rd, t, from.name)
+		there, err = present(err)
+		return err
 	}
-	out := foundThing{Name: x.Name, ID: x.ID, Type: x.Type, Attributes: x.Attributes, Groups: []string{}}
+	out := foundThing{Groups: []string{}}
 	loaded := false
 	load := func() error {
 		if loaded {
 			return nil
 		}
 		loaded = true
-		groups, err := groupsOfThing(s.rd, t, x.Name)
+		groups, err := groupsOfThing(s.rd, t, from.name)
 		if err != nil {
 			return err
 		}
 		out.Groups = append(out.Groups, groups...)
-		dev, err := s.rd.Device(deviceKey(t, x.Name))
+		dev, err := s.rd.Device(deviceKey(t, from.name))
 		if found, err := present(err); err != nil || !found {
 			return err
 		}
@@ -253,34 +297,42 @@ func (s *search) look(from candidate) (foundThing, bool, error) {
 		return nil
 	}
 	ok := s.q.matches(func(field string) []string {
+		if err != nil {
+			return nil
+		}
 		switch {
 		case field == "thingName":
-			return []string{x.Name}
+			return []string{from.name}
+		case field == "thingGroupNames":
+			err = load()
+			return out.Groups
+		case field == "connectivity.connected":
+			if err = load(); out.Connectivity["connected"] == true {
+				return []string{"true"}
+			}
+			return []string{"false"}
+		}
+		if err = decode(); err != nil {
+			return nil
+		}
+		switch {
 		case field == "thingId":
-			return []string{x.ID}
+			return some(x.ID)
 		case field == "thingTypeName":
 			return some(x.Type)
 		case strings.HasPrefix(field, "attributes."):
 			return some(x.Attributes[field[len("attributes."):]])
 		}
-		if err = load(); err != nil {
-			return nil
-		}
-		switch field {
-		case "thingGroupNames":
-			return out.Groups
-		case "connectivity.connected":
-			if out.Connectivity["connected"] == true {
-				return []string{"true"}
-			}
-			return []string{"false"}
-		}
 		return nil
 	})
 	if err == nil && ok {
-		err = load()
+		err = decode()
 	}
-	return out, ok, err
+	if err != nil || !ok || !there {
+		return out, false, err
+	}
+	out.Name, out.ID, out.Type, out.Attributes = x.Name, x.ID, x.Type, x.Attributes
+	return out, true, load()
 }
 
 func (c *call) searchGroups(q query, p page) (any, error) {

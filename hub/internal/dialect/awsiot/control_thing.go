@@ -261,8 +261,8 @@ func (c *call) listThings() (any, error) {
 
 // selectThings yields things of a filter behind a name, by the shortest way to them.
 func (c *call) selectThings(rd store.RecordReader, f thingFilter, after string) func(func(*thing, error) bool) {
-	prefix := keyThing
-	if f.typ != "" {
+	prefix, index := keyThing, f.typ != "" && f.attribute == ""
+	if index {
 		prefix = keyThingTypeThing + f.typ + "/"
 	}
 	from := prefix
@@ -271,7 +271,7 @@ func (c *call) selectThings(rd store.RecordReader, f thingFilter, after string) 
 	}
 	return func(yield func(*thing, error) bool) {
 		for r, err := range rd.RecordsFrom(c.tenant(), Name, prefix, from) {
-			if err == nil && f.typ != "" { // an index, which has no values
+			if err == nil && index { // which has no values
 				r.Value, err = rd.Record(c.tenant(), Name, keyThing+r.Key[len(prefix):])
 			}
 			if err != nil {
