@@ -51,6 +51,15 @@ func absolute(l *result, server string) (float64, bool) {
 	return median(list), true
 }
 
+// slowest is the 99th percentile of the latency, the median of the rounds, in milliseconds.
+func slowest(l *result, server string) (float64, bool) {
+	list := l.of(server, func(r *runResult) float64 { return r.P99.Seconds() * 1e3 })
+	if len(list) == 0 {
+		return 0, false
+	}
+	return median(list), true
+}
+
 func pageTime(l *result, _ string) (float64, bool) { return l.Page50.Seconds() * 1e3, l.Page50 > 0 }
 
 func growing(growing, _ []float64) []float64 { return growing }
@@ -74,6 +83,13 @@ var budgets = []budget{
 	{"idle connection, mutual TLS", "idle", plainTLS, 40, true, "KiB", absolute},
 	{"QoS 1 in when the hub has grown", "growth", grown, 0.9, false, "× an empty hub", timesRival},
 	{"a page of 1,000 samples, median", "growth", grown, 50, true, "ms", pageTime},
+	{"policies cost little", "policies", awsTLS, 0.9, false, "× the dialect mqtt", timesRival},
+	{"shadow updates at 2,000/s, p99", "shadow", shadowPaced, 5, true, "ms", slowest},
+	{"shadow updates, rate kept", "shadow", shadowPaced, 0.99 * shadowRate, false, "updates/s", absolute},
+	{"describe one of 20,000 things, p99", "registry", readThing, 50, true, "ms", absolute},
+	{"list things, p99", "registry", readThings, 50, true, "ms", absolute},
+	{"search things, p99", "registry", readSearch, 50, true, "ms", absolute},
+	{"list certificates, p99", "registry", readCertificates, 50, true, "ms", absolute},
 	{"storing one at a time", "enqueue", boxAlone, 0.7, false, "× append and fsync", timesRival},
 	{"storing from concurrent producers", "producers", box64, 60_000, false, "msgs/s", absolute},
 	{"emptying an outbox, mutual TLS", "drain", drainFile, 50_000, false, "msgs/s", absolute},

@@ -41,6 +41,7 @@ type fleet struct {
 	list  []*client
 	api   *admin.Client // of the same hub
 	plain *plainFleet   // of the same hub
+	aws   *awsFleet     // of the same hub
 }
 
 func openFleet(ctx context.Context, hub *hubproc.Hub, plainAddr string) (*fleet, error) {
@@ -62,7 +63,10 @@ func openFleet(ctx context.Context, hub *hubproc.Hub, plainAddr string) (*fleet,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: time.Minute,
 	}}
 	f := &fleet{realm: realm, addr: hub.MQTT(), api: api}
-	f.plain = &plainFleet{api: api, tenant: realm.Name, roots: pool, addr: hub.MQTT(), plainAddr: plainAddr}
+	f.plain = &plainFleet{api: api, dialect: "mqtt", tenant: realm.Name, roots: pool, addr: hub.MQTT(), plainAddr: plainAddr}
+	if f.aws, err = openAWS(ctx, hub, api, realm.Name); err != nil {
+		return nil, err
+	}
 	return f, realm.Install(ctx, json.RawMessage(definition))
 }
 

@@ -30,6 +30,10 @@ var ingests = []ingestKind{
 		[]string{astarteTLS, plainTLS, mosquittoTLS, yardstickTLS, plainTCP, mosquittoPlain, yardstickPlain},
 	},
 	{
+		"policies", "QoS 1 in: 8 publishers, window 100; AWS IoT's policies beside plain grants", "msgs/s", 8, 100, 0,
+		[]string{awsTLS, plainTLS},
+	},
+	{
 		"500x10", "QoS 1 in: 500 publishers, window 10", "msgs/s", 500, 10, 0,
 		[]string{astarteTLS, plainTLS, mosquittoTLS, yardstickTLS, plainTCP, mosquittoPlain, yardstickPlain},
 	},

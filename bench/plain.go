@@ -24,7 +24,7 @@ func anonymousTopic(i int) string { return fmt.Sprintf("test/%022d/%s%s", i, int
 // A plainFleet is the plain MQTT devices of a hub: those that have certificates, and the clients of its port without TLS.
 type plainFleet struct {
 	api             *admin.Client
-	tenant          string
+	dialect, tenant string
 	roots           *x509.CertPool
 	addr, plainAddr string
 
@@ -51,7 +51,7 @@ func (p *plainFleet) first(ctx context.Context, n int) ([]*client, error) {
 }
 
 func (p *plainFleet) key(id string) admin.DeviceKey {
-	return admin.DeviceKey{Dialect: "mqtt", Tenant: p.tenant, ID: id}
+	return admin.DeviceKey{Dialect: p.dialect, Tenant: p.tenant, ID: id}
 }
 
 // register makes a device that may hear the others, too.

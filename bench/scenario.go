@@ -19,7 +19,7 @@ type scenario struct {
 
 // scenarios in the order in which they run.
 func scenarios() []scenario {
-	list := make([]scenario, 0, 16)
+	list := make([]scenario, 0, 20)
 	for _, k := range ingests {
 		list = append(list, scenario{name: k.name, text: k.text, unit: k.unit, run: func(ctx context.Context, b *bench, res *result) error {
 			return b.interleave(ctx, res, k.subjects, b.rounds, func(ctx context.Context, s *subject) (*runResult, error) {
@@ -31,6 +31,9 @@ func scenarios() []scenario {
 		scenario{name: "storm", text: "Connecting: 16 workers connect, wait for CONNACK and leave; mutual TLS, nothing resumed", unit: "connects/s", run: runStorm},
 		scenario{name: "idle", text: "Memory of an idle connection: growth of the process by 2,000 of them", unit: "KiB each", less: true, run: runIdle},
 		scenario{name: "growth", text: "8 publishers, window 100, with 100,000 devices registered and 10 million samples stored", unit: "msgs/s", run: runGrowth},
+		scenario{name: "shadow", text: "AWS IoT: 200 devices update their shadows, each waiting until it is told that the update is accepted", unit: "updates/s", run: runShadows},
+		scenario{name: "jobs", text: "AWS IoT: a job for a group of 1,000 connected devices, until the last one is told", unit: "devices/s", run: runJobs},
+		scenario{name: "registry", text: "AWS IoT: reading from an account with 20,000 things and their certificates; p99", unit: "ms", less: true, run: runRegistry},
 		scenario{name: "enqueue", text: "A device's outbox in a file: one producer that waits for each message, and the same bytes appended to a file and synced", unit: "msgs/s", run: runEnqueue},
 		scenario{name: "producers", text: "A device's outbox in a file: producers that wait for each of their messages", unit: "msgs/s", run: runProducers},
 		scenario{name: "drain", text: "A device connects with 200,000 readings in its outbox; mutual TLS", unit: "msgs/s", run: runDrain},

@@ -72,6 +72,10 @@ func (b *bench) makeSubjects() {
 		name: plainTLS, rival: mosquittoTLS, hub: true, pid: b.hub.PID, filter: plainFilter,
 		clients: b.fleet.plain.first, verify: b.fleet.plain.verify, restart: b.restartHub,
 	}
+	b.subjects[awsTLS] = &subject{
+		name: awsTLS, rival: plainTLS, hub: true, pid: b.hub.PID,
+		clients: b.fleet.aws.first, verify: b.fleet.aws.verify, restart: b.restartHub,
+	}
 	b.subjects[plainTCP] = &subject{
 		name: plainTCP, rival: mosquittoPlain, hub: true, pid: b.hub.PID, filter: anonymousFilter,
 		clients: b.fleet.plain.anonymous, verify: b.fleet.plain.verifyAnonymous, restart: b.restartHub,
