@@ -39,6 +39,7 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Store:     p.store,
 		Committer: p.committer,
 		Broker:    p.broker,
+		Directors: p.directors(),
 		CA:        p.ca,
 		Hasher:    p.hasher,
 		Keys:      p.keys,
@@ -183,6 +184,17 @@ func (h *Hub) storage(p *parts) admin.Storage {
 		SamplesDropped:   stats.Samples.Load(),
 		EventsDropped:    stats.Events.Load(),
 	}
+}
+
+// directors returns the dialects that let operators say what is desired of a device, by name.
+func (p *parts) directors() map[string]dialect.Director {
+	found := map[string]dialect.Director{}
+	for _, d := range p.dialects {
+		if one, ok := d.(dialect.Director); ok {
+			found[d.Name()] = one
+		}
+	}
+	return found
 }
 
 // names lists the dialects, in the order in which they are asked.

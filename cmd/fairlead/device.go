@@ -17,7 +17,7 @@ import (
 func deviceCommand() *cobra.Command {
 	cmd := group("device", "See devices, and decide about their credentials")
 	cmd.AddCommand(deviceListCommand(), deviceShowCommand(), deviceAddCommand(), devicePasswordCommand(), deviceTokenCommand(),
-		deviceGrantCommand(), deviceDocumentsCommand(), deviceWhyCommand(), deviceDeleteCommand(),
+		deviceGrantCommand(), deviceDocumentsCommand(), deviceDesireCommand(), deviceWhyCommand(), deviceDeleteCommand(),
 		inhibitCommand("inhibit", "Forbid a device further certificates; those that it has stay usable, see `fairlead cert revoke`. A plain MQTT device is kept out altogether", true),
 		inhibitCommand("allow", "Allow a device certificates again; let a plain MQTT device in again", false))
 	return cmd
@@ -217,6 +217,26 @@ func deviceDocumentsCommand() *cobra.Command {
 	cmd.Flags().StringVar(&document, "document", "", "only of this `document`")
 	cmd.Flags().StringVar(&q.Side, "side", "", "only of this `side`: desired or reported")
 	limitFlag(cmd, &limit, 1000)
+	return cmd
+}
+
+func deviceDesireCommand() *cobra.Command {
+	var document string
+	cmd := deviceWriteVerb(&cobra.Command{
+		Use: "desire DEVICE JSON", Short: "Say what is desired of a device",
+		Long: `Says what is desired of a device: the desired state of an AWS shadow, the server-owned properties of an Astarte interface. The
+device is told, now or when it returns. JSON is merged into what is desired already: null deletes a member, what is not named
+stays as it is.`,
+		Example: "  fairlead device desire aws/dev/pump-7 '{\"setpoint\": 21.5}'\n" +
+			"  fairlead device desire pump-7 --document org.example.Config:1 '{\"interval\": 60}'",
+		Args: exactly("DEVICE", "JSON"),
+	}, func(s *session, k admin.DeviceKey, args []string) error {
+		if !json.Valid([]byte(args[0])) {
+			return fmt.Errorf("%.100q is not JSON; in a shell it is best put in single quotes", args[0])
+		}
+		return s.client.ChangeDesired(s.ctx, k, admin.DesiredChange{Document: document, Desired: json.RawMessage(args[0])})
+	})
+	cmd.Flags().StringVar(&document, "document", "", "the `document`, as \"device documents\" names it: a named shadow, an interface and its major version")
 	return cmd
 }
 

@@ -138,6 +138,11 @@ func (c *Client) Documents(ctx context.Context, k DeviceKey, q EntryQuery) (Page
 	return get[Page[Entry]](ctx, c, k.path("/documents"), v)
 }
 
+// ChangeDesired says what is desired of a device, which is told of it.
+func (c *Client) ChangeDesired(ctx context.Context, k DeviceKey, change DesiredChange) error {
+	return c.call(ctx, http.MethodPatch, k.path("/documents"), change, nil)
+}
+
 // A SessionQuery selects connections, or sessions; zero fields select all.
 type SessionQuery struct {
 	Tenant  string

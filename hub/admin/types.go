@@ -144,6 +144,14 @@ type Entry struct {
 	Value
 }
 
+// A DesiredChange says what is desired of a device.
+type DesiredChange struct {
+	// Which of its documents, named as in Entry; may be left out where it is "".
+	Document string `json:"document,omitempty"`
+	// A JSON merge patch (RFC 7396): objects are merged, null deletes, everything else replaces.
+	Desired json.RawMessage `json:"desired"`
+}
+
 // A SessionKey says which MQTT session is meant: the same client id in two tenants or two dialects are two sessions.
 type SessionKey struct {
 	// A name of the platform that the client speaks.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
+	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/telemetry"
@@ -108,6 +109,20 @@ func (s *Server) listChannels(r *request) (any, error) {
 		return nil
 	})
 	return out, err
+}
+
+func (s *Server) changeDesired(r *request) (any, error) {
+	n := r.body.(*admin.DesiredChange)
+	return nil, s.cfg.Committer.Do(r.Context(), func(tx *commit.Tx) error {
+		d, err := r.device(tx)
+		if err != nil {
+			return err
+		}
+		if director := s.cfg.Directors[d.Dialect]; director != nil {
+			return reveal(director.Direct(tx, d, n.Document, n.Desired), core.ErrInvalid, core.ErrDenied, core.ErrNotFound, core.ErrTooLarge, core.ErrConflict)
+		}
+		return refuse(core.ErrInvalid, "devices of %s have no documents that could be changed", d.Dialect)
+	})
 }
 
 // leafMark is the cursor of listDocuments.

@@ -164,7 +164,7 @@ func renderDocs(document []byte) ([]byte, error) {
 }
 
 // docsMethods is the order in which the operations of one path are shown.
-var docsMethods = []string{"get", "post", "put", "delete"}
+var docsMethods = []string{"get", "post", "put", "patch", "delete"}
 
 func (doc *apiDocument) operations(tag string) []docsOperation {
 	var list []docsOperation

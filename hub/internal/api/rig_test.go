@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/seal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
@@ -81,6 +82,8 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 		Store: g.store, Committer: g.committer, Broker: g, CA: authority, Now: g.clock,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fairlead_up 1\n") }),
 		Served:  "the Astarte APIs below /pairing",
+
+		Directors: map[string]dialect.Director{"astarte": director{}},
 	}
 	cfg.Refusals = refusals(g.clock)
 	sealed, err := seal.New(make([]byte, 32))
@@ -276,3 +279,13 @@ func (g *rig) call(do, token, body string) *httptest.ResponseRecorder {
 }
 
 func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }
+
+// A director is a platform that takes objects, and makes an event of each.
+type director struct{}
+
+func (director) Direct(tx *commit.Tx, dev core.Device, document string, patch json.RawMessage) error {
+	if !strings.HasPrefix(string(patch), "{") {
+		return fmt.Errorf("%w: %s is no object", core.ErrInvalid, patch)
+	}
+	return tx.Emit(core.Event{Kind: core.DocumentChanged, Device: dev.DeviceKey, Num: dev.Num, Data: patch})
+}

@@ -200,6 +200,13 @@ func (s *Server) dataRoutes() []route {
 			},
 		},
 		{
+			method: http.MethodPatch, path: devicePath + "/documents", id: "changeDesired", tag: "data", summary: "Say what is desired",
+			doc: "Change what is desired of a device: a shadow's desired state, server-owned properties. The device is told as the " +
+				"platform has it, now or when it returns.",
+			example: `{"document": "", "desired": {"setpoint": 21.5, "pump": {"speed": null}}}`,
+			scope:   core.ScopeWrite, status: http.StatusNoContent, body: reflect.TypeFor[admin.DesiredChange](), do: s.changeDesired,
+		},
+		{
 			method: http.MethodGet, path: devicePath + "/documents", id: "listDocuments", tag: "data", summary: "List documents",
 			doc: "What is known about a device: the entries of its documents by document, side and path. A page can be short, " +
 				"or empty, although more follows.",

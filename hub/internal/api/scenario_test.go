@@ -189,6 +189,10 @@ var dataScenarios = []scenario{
 	{name: "the document without a name", do: "GET " + pump + "/documents?document=", want: []string{`"document": ""`}, not: []string{"conf"}},
 	{name: "one side", do: "GET " + pump + "/documents?side=reported", want: []string{`"reported"`}, not: []string{`"desired"`}},
 	{name: "no such side", do: "GET " + pump + "/documents?side=left", code: 400, want: []string{"desired, reported"}},
+	{name: "change what is desired", do: "PATCH " + pump + "/documents", token: writeAll, body: `{"document":"conf:2","desired":{"a":{"b":null}}}`, code: 204, event: "document.changed"},
+	{name: "change what is desired, refused by the platform", do: "PATCH " + pump + "/documents", token: writeAll, body: `{"desired":5}`, code: 400, want: []string{"no object"}},
+	{name: "change what is desired of a device without documents", do: "PATCH /v1/devices/mqtt/acme/lamp/documents", token: writeAll, body: `{"desired":{}}`, code: 400, want: []string{"devices of mqtt have no documents"}},
+	{name: "change nothing", do: "PATCH " + pump + "/documents", token: writeAll, body: `{}`, code: 400, want: []string{"desired is missing"}},
 	{name: "documents of another's", do: "GET " + other + "/documents", token: readAcme, code: 404},
 
 	{name: "events", do: "GET /v1/events", want: []string{`"seq": 1`, `"kind": "device.connected"`, `"last": 6`, `"more": false`, `"token.created"`}, not: []string{"gap"}},

@@ -5,6 +5,7 @@ package dialect
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -106,6 +107,15 @@ type Identifier interface {
 type Adviser interface {
 	// AdviseGrant says, for operators, what to do so that a device may publish or subscribe to what it may not now.
 	AdviseGrant(k core.DeviceKey) string
+}
+
+// A Director is a dialect whose operators can say, for one device and in the hub's own API, what is desired of it.
+type Director interface {
+	// Direct merges a JSON merge patch (RFC 7396: an object, null deletes) into the desired side of one of a device's
+	// documents, under the platform's rules and limits, and has the device told as if it had been asked for in the platform's
+	// own API. document is the document's name as the core has it. What the platform does not allow is an error of the kind
+	// that fits, whose text is for whoever asked, and then nothing is changed.
+	Direct(tx *commit.Tx, dev core.Device, document string, patch json.RawMessage) error
 }
 
 // An Expirer is a dialect whose platform lets samples expire.

@@ -61,6 +61,7 @@ var _ interface {
 	dialect.Expirer
 	dialect.Developer
 	dialect.Executor
+	dialect.Director
 } = (*Dialect)(nil)
 
 // New returns the dialect. It does no I/O.

@@ -83,6 +83,7 @@ var _ interface {
 	dialect.Matcher
 	dialect.Executor
 	dialect.Adviser
+	dialect.Director
 	dialect.Developer
 } = (*Dialect)(nil)
 
