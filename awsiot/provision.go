@@ -127,6 +127,7 @@ func Provision(ctx context.Context, cfg Config, p Provisioning) (*Provisioned, e
 	if p.KeyFile == "" && (p.Key == nil || p.KeyFromAWS) || p.CertificateFile == "" {
 		return nil, fmt.Errorf("provision: %w: KeyFile or CertificateFile is empty", fairlead.ErrInvalid)
 	}
+	cfg.CleanSession = true // an answer, perhaps with a private key, must not wait for whoever connects next with the same client ID
 	c, err := New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("provision: %w", err)
