@@ -42,9 +42,6 @@ type sender struct {
 // tenant returns the tenant of the account.
 func (s *sender) tenant() core.TenantID { return s.account.Tenant }
 
-// certificate returns the id of the certificate that signed in, "" if none did.
-func (s *sender) certificate() string { return certificateOf(s.principal) }
-
 // session returns the key of the sender's MQTT session; ok is false for HTTP requests.
 func (s *sender) session() (k core.SessionKey, ok bool) {
 	return sessionKey(s.account.Tenant, s.clientID), s.clientID != ""
