@@ -111,8 +111,8 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/api",
-		services + " hub/admin hub/internal/access hub/internal/accesskey hub/internal/greengrass hub/internal/ca hub/internal/credential hub/internal/guess hub/internal/refusal hub/internal/registry hub/internal/telemetry",
-		"HTTP in front of the services; it knows no driver, dialect or broker",
+		services + " hub/admin hub/internal/access hub/internal/accesskey hub/internal/greengrass hub/internal/ca hub/internal/credential hub/internal/dialect hub/internal/guess hub/internal/refusal hub/internal/registry hub/internal/telemetry",
+		"HTTP in front of the services and of what any dialect offers; it knows no driver, platform or broker",
 	},
 	{"hub/internal/retain", services, "it knows what is old and what is too much, not what it is"},
 	{"hub/internal/backup", "hub/internal/core", "the form of an archive, whoever makes one"},
