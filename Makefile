@@ -30,4 +30,4 @@ bench: build ## compare the hub with a mosquitto on this machine, and measure a 
 	@scripts/nested.sh bench
 
 conformance: build ## the official SDKs against bin/fairlead
-	conformance/astarte/run
+	for suite in conformance/*/run; do $$suite || exit 1; done

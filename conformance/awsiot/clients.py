@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from AWSIoTPythonSDK.MQTTLib import AWSIoTMQTTClient, AWSIoTMQTTShadowClient, AWSIoTMQTTThingJobsClient
-from awscrt import auth, mqtt, mqtt5
+from awscrt import auth, http, mqtt, mqtt5
 from awsiot import mqtt5_client_builder, mqtt_connection_builder
 
 PATIENCE = 30  # seconds; how long to wait for what has to come
@@ -86,6 +86,12 @@ def v1(thing: Thing, transport: str = "mtls", kind: Callable = AWSIoTMQTTClient,
     return client
 
 
+def leave(client: AWSIoTMQTTClient) -> None:
+    """Disconnect a client that may be offline, which it would wait for."""
+    client.configureConnectDisconnectTimeout(1)
+    client.disconnect()
+
+
 def v1_shadow(thing: Thing, **options: Any) -> AWSIoTMQTTShadowClient:
     return v1(thing, kind=AWSIoTMQTTShadowClient, **options)
 
@@ -106,8 +112,10 @@ def _material(thing: Thing, transport: str) -> tuple[str, dict[str, Any]]:
         keys = auth.AwsCredentialsProvider.new_static(hub.variables["AWS_ACCESS_KEY_ID"], hub.variables["AWS_SECRET_ACCESS_KEY"])
         return "websockets_with_default_aws_signing", named | {
             "port": hub.https_port, "region": hub.region, "credentials_provider": keys}
-    port = hub.mqtt_port if transport == "mtls" else hub.https_port
-    return "mtls_from_path", named | {"port": port, "cert_filepath": thing.certificate, "pri_key_filepath": thing.key}
+    named |= {"port": hub.mqtt_port, "cert_filepath": thing.certificate, "pri_key_filepath": thing.key}
+    if transport == "alpn":  # which these builders use with port 443 only
+        named |= {"port": 443, "http_proxy_options": http.HttpProxyOptions("127.0.0.1", hub.tunnel.port)}
+    return "mtls_from_path", named
 
 
 class V3:

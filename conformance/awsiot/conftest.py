@@ -29,6 +29,7 @@ class Hub(hubprocess.Hub):
         self.region = self.variables["AWS_DEFAULT_REGION"]
         self.root_ca = self.variables["AWS_IOT_ROOT_CA"]
         # The v1 SDK reads the region out of the host name when it signs; the name need not resolve, see clients.v1.
+        self.tunnel = Proxy(self.https_port, connect=True)
         self.signing_host = f"dev.iot.{self.region}.amazonaws.localhost"
         return self
 

@@ -7,9 +7,11 @@ import threading
 
 
 class Proxy:
-    """Forwards to a port of 127.0.0.1, and cuts when it is told to."""
+    """Forwards to a port of 127.0.0.1, and cuts when it is told to. With connect it is an HTTP proxy whose clients may ask for
+    any host and port, and get that one: for clients that insist on port 443."""
 
-    def __init__(self, target: int):
+    def __init__(self, target: int, connect: bool = False):
+        self.connect = connect
         self.target, self._pairs, self._lock = target, set(), threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
         self.port, self._up, self.accepted = self._listener.getsockname()[1], True, 0
@@ -43,6 +45,8 @@ class Proxy:
             except OSError:
                 return
             try:
+                if self.connect:
+                    _answer(near)
                 far = socket.create_connection(("127.0.0.1", self.target), timeout=10)
                 far.settimeout(None)
             except OSError:
@@ -69,6 +73,19 @@ class Proxy:
         with self._lock:
             self._pairs.discard(pair)
         _end(pair)
+
+
+def _answer(near: socket.socket) -> None:
+    """Take a CONNECT request, up to its empty line."""
+    near.settimeout(10)
+    request = b""
+    while not request.endswith(b"\r\n\r\n"):
+        if not (more := near.recv(1)) or len(request) > 4096:
+            raise OSError("no CONNECT request")
+        request += more
+    assert request.startswith(b"CONNECT "), request
+    near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    near.settimeout(None)
 
 
 def _end(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from certificates import Authority, request
@@ -268,8 +270,6 @@ def test_wrong_signatures(hub):
     assert refused(secret.list_things) in ("InvalidSignatureException", "SignatureDoesNotMatch")
     assert refused(hub.boto("iot", aws_access_key_id="AKIDNOBODYKNOWSTHIS").list_things) in ("UnrecognizedClientException", "InvalidClientTokenId")
     assert refused(hub.boto("iot-data", aws_secret_access_key="wrong").get_thing_shadow, thingName="x")
-    from botocore import UNSIGNED
-    from botocore.config import Config
     assert refused(hub.boto("iot", config=Config(signature_version=UNSIGNED)).list_things) == "MissingAuthenticationTokenException"
 
 

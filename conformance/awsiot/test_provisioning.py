@@ -108,9 +108,11 @@ def discover(hub, thing, name=None, port=None):
     return provider.discover(name or thing.name)
 
 
-def test_discovery(hub, account, thing, closing):
+def test_discovery(hub, account, thing, tmp_path):
     core, group = account.thing(), account.name("greengrass")
-    hub.cli("aws", "greengrass", "set", group, "--core", core.name, "--address", "192.0.2.4:8883", "--device", thing.name)
+    ways = [{"id": "lan", "host": "192.0.2.4", "port": 8883}]
+    (tmp_path / "group.json").write_text(json.dumps({"cores": [{"thing": core.name, "ways": ways}], "devices": [thing.name]}))
+    hub.cli("aws", "greengrass", "set", group, str(tmp_path / "group.json"))
     told = discover(hub, thing)
     cores, authorities = told.getAllCores(), told.getAllCas()
     assert [one.coreThingArn.rpartition("/")[2] for one in cores] == [core.name]

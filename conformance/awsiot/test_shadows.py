@@ -223,7 +223,7 @@ def test_operator_changes_the_desired_state(hub, thing, closing):
     client.connect()
     closing(client.close)
     client.subscribe(f"$aws/things/{thing.name}/shadow/update/delta")
-    hub.cli("document", "set", f"aws/dev/{thing.name}", '{"setpoint": 21}')
+    hub.cli("device", "desire", f"aws/dev/{thing.name}", '{"setpoint": 21}')
     topic, payload = client.inbox.get()
     assert json.loads(payload)["state"] == {"setpoint": 21}
 

@@ -10,13 +10,15 @@ from AWSIoTPythonSDK.exception.AWSIoTExceptions import (
     connectError, connectTimeoutException, publishQueueDisabledException, publishQueueFullException, subackError)
 from AWSIoTPythonSDK.MQTTLib import DROP_OLDEST, MQTTv3_1, MQTTv3_1_1
 
-from clients import V5, Inbox, until, v1
+from clients import V5, Inbox, leave, v1
 
 TRANSPORTS = ["mtls", "alpn", "wss"]
 
 
-def connected(closing, *args, **kwargs):
+def connected(closing, *args, on_message=None, **kwargs):
     client = v1(*args, **kwargs)
+    if on_message:  # which the SDK looks at when it connects
+        client.onMessage = on_message
     assert client.connect(60)
     closing(client.disconnect)
     return client
@@ -58,29 +60,34 @@ def test_asynchronous(thing, closing):
 
 def test_wildcards_and_order(account, closing):
     listener, speaker = account.thing(), account.thing()
-    receiver, inbox = connected(closing, listener), Inbox()
+    inbox = Inbox()
+    receiver = connected(closing, listener, on_message=lambda message: inbox.put(message.topic, int(message.payload)))
     for filter in (f"{speaker.name}/+/state", f"{speaker.name}/deep/#"):
         assert receiver.subscribe(filter, 1, None)
-    receiver.onMessage = lambda message: inbox.put(message.topic, int(message.payload))
     sender = connected(closing, speaker)
     for n in range(100):
         assert sender.publish(f"{speaker.name}/{'deep/down' if n % 2 else 'a/state'}", str(n), 1)
     assert [inbox.get()[1] for _ in range(100)] == list(range(100))
 
 
-def test_will(account, closing):
+def test_will(account, closing, proxy):
     mortal, mourner = account.thing(), account.thing()
     watcher, inbox = connected(closing, mourner), Inbox()
     assert watcher.subscribe(f"{mortal.name}/will", 1, lambda _, __, message: inbox.put(message.payload))
-    client = v1(mortal)
+    client = v1(mortal, port=proxy.port)
+    client.configureAutoReconnectBackoffTime(1, 1, 5)
     client.configureLastWill(f"{mortal.name}/will", "gone", 1)
+    online = Inbox()
+    client.onOnline = lambda: online.put(True)
     assert client.connect(60)
-    # A second connection with the client id takes the place of the first, which is an end that it did not wish.
-    successor = connected(closing, mortal)
+    closing(client.disconnect)
+    assert online.get()
+    proxy.cut()
     assert inbox.get() == b"gone"
-    successor.disconnect()
-    client.disconnect()
-    assert inbox.all() == []
+    assert online.get()
+    assert client.disconnect()
+    assert watcher.publish(f"{mortal.name}/will", "after a goodbye there is none", 1)
+    assert inbox.get() == b"after a goodbye there is none"
 
 
 def test_offline_queue_drains_in_order(thing, proxy, closing, account):
@@ -193,13 +200,13 @@ def test_subscribe_is_refused(account, closing):
 
 def test_publish_is_refused(account, closing):
     thing = account.thing(allow(CONNECT, ("Publish", "topic/mine/*"), ("Subscribe", "topicfilter/*"), ("Receive", "topic/*")))
-    witness, inbox = connected(closing, account.thing()), Inbox()
-    witness.onMessage = lambda message: inbox.put(message.topic)
+    inbox = Inbox()
+    witness = connected(closing, account.thing(), on_message=lambda message: inbox.put(message.topic))
     assert witness.subscribe("mine/#", 1, None) and witness.subscribe("theirs/#", 1, None)
     client, offline = v1(thing), threading.Event()
     client.onOffline = offline.set
     assert client.connect(60)
-    closing(client.disconnect)
+    closing(lambda: leave(client))
     assert client.publish("mine/a", "x", 1)
     client.publishAsync("theirs/a", "x", 1)
     assert offline.wait(30), "the connection of one who publishes what it may not is closed"
@@ -209,9 +216,9 @@ def test_publish_is_refused(account, closing):
 
 def test_receive_is_refused(account, closing):
     thing = account.thing(allow(CONNECT, ("Subscribe", "topicfilter/*"), ("Publish", "topic/*"), ("Receive", "topic/open/*")))
-    client, inbox = connected(closing, thing), Inbox()
+    inbox = Inbox()
+    client = connected(closing, thing, on_message=lambda message: inbox.put(message.topic))
     assert client.subscribe("open/#", 1, None) and client.subscribe("secret/#", 1, None)
-    client.onMessage = lambda message: inbox.put(message.topic)
     assert client.publish("secret/a", "x", 1) and client.publish("open/a", "x", 1)
     assert inbox.get() == "open/a"
     assert inbox.all() == []
@@ -226,15 +233,14 @@ def test_connect_is_refused_by_the_policy(account):
 
 
 @pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
-def test_certificate_is_not_active(account, status):
+def test_certificate_is_not_active(account, closing, status):
     thing = account.thing()
     account.iot.update_certificate(certificateId=thing.certificate_id, newStatus=status)
     client = v1(thing)
     client.configureConnectDisconnectTimeout(2)
     with pytest.raises((connectTimeoutException, connectError, OSError)):
         client.connect(60)
-    closing = threading.Thread(target=client.disconnect, daemon=True)
-    closing.start()
+    closing(client.disconnect)
 
 
 def test_deactivation_ends_the_connection(account, closing):
@@ -242,15 +248,14 @@ def test_deactivation_ends_the_connection(account, closing):
     client, offline = v1(thing), threading.Event()
     client.onOffline = offline.set
     assert client.connect(60)
-    closing(client.disconnect)
+    closing(lambda: leave(client))
     account.iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
     assert offline.wait(30)
 
 
 def test_lifecycle_events(account, closing):
-    watcher, inbox = connected(closing, account.thing()), Inbox()
-    thing = account.thing()
-    watcher.onMessage = lambda message: inbox.put(message.topic, json.loads(message.payload))
+    inbox, thing = Inbox(), account.thing()
+    watcher = connected(closing, account.thing(), on_message=lambda message: inbox.put(message.topic, json.loads(message.payload)))
     assert watcher.subscribe(f"$aws/events/presence/+/{thing.name}", 1, None)
     assert watcher.subscribe(f"$aws/events/subscriptions/+/{thing.name}", 1, None)
     client = v1(thing)
@@ -274,7 +279,7 @@ def test_oversize_payload(thing, account, closing):
     client, offline = v1(thing), threading.Event()
     client.onOffline = offline.set
     assert client.connect(60)
-    closing(client.disconnect)
+    closing(lambda: leave(client))
     assert client.publish(f"{thing.name}/big", "x" * 131072, 1)
     assert inbox.get() == 131072
     client.publishAsync(f"{thing.name}/big", "x" * 131073, 1)

@@ -35,14 +35,14 @@ def test_v5_there_and_back(thing, closing, transport):
     assert told.negotiated_settings.server_keep_alive_sec == 30
     assert client.subscribe(f"{thing.name}/#") == [1]
     properties = {
-        "payload_format_indicator": mqtt5.PayloadFormatIndicator.AWS_MQTT5_PAYLOAD_FORMAT_INDICATOR_UTF8, "content_type": "text/plain",
+        "payload_format_indicator": mqtt5.PayloadFormatIndicator.AWS_MQTT5_PFI_UTF8, "content_type": "text/plain",
         "response_topic": "reply/here", "correlation_data": b"\x00\x01",
         "user_properties": [mqtt5.UserProperty("b", "2"), mqtt5.UserProperty("a", "1")],
     }
     assert client.publish(f"{thing.name}/x", "hello", message_expiry_interval_sec=60, **properties) == 0
     got = client.inbox.get()
-    assert (got.topic, got.payload, got.content_type, got.response_topic, got.correlation_data) == (
-        f"{thing.name}/x", b"hello", "text/plain", "reply/here", b"\x00\x01")
+    assert (got.topic, got.payload, got.content_type, got.response_topic) == (f"{thing.name}/x", b"hello", "text/plain", "reply/here")
+    assert got.correlation_data in (b"\x00\x01", "\x00\x01")  # as what it comes depends on the release of awscrt
     assert [(one.name, one.value) for one in got.user_properties] == [("b", "2"), ("a", "1")]
     assert 0 <= got.message_expiry_interval_sec <= 60
 

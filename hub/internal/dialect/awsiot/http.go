@@ -45,8 +45,9 @@ func (d *Dialect) Serves(r *http.Request) bool {
 			return true
 		}
 	}
-	// A client that forgot to sign shall be told so in the platform's words.
-	return strings.Contains(r.Host, ".amazonaws.") && d.routes().known(path)
+	// A client that forgot to sign shall be told so in the platform's words; one that shows credentials of another kind is
+	// none of ours.
+	return (strings.Contains(r.Host, ".amazonaws.") || r.Header.Get("Authorization") == "") && d.routes().known(path)
 }
 
 // signed reports whether a request is signed, or tries to be.
