@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from awscrt.mqtt_request_response import ClientOptions, SubscriptionStatusEventType
 from awsiot import ServiceStreamOptions, V2ServiceException, iotshadow
 from botocore.exceptions import ClientError
 
-from clients import PATIENCE, V3, V5, Inbox, v1, v1_shadow
+from clients import PATIENCE, V3, V5, Inbox, until, v1, v1_shadow
 
 
 def v1_handler(closing, thing, persistent=True):
@@ -68,6 +69,8 @@ def test_v1_not_persistent(thing, closing):
         shadow.shadowUpdate(json.dumps({"state": {"reported": {"n": n}}}), answers, PATIENCE)
         status, payload, _ = answers.get()
         assert status == "accepted" and json.loads(payload)["version"] == n
+        # It unsubscribes on a thread of its own, which must not be cut off.
+        until(lambda: not any("_doNonPersistentUnsubscribe" in one.name for one in threading.enumerate()), "the end of the subscription")
 
 
 @pytest.mark.parametrize("body,code,message", [
