@@ -187,8 +187,8 @@ func (h *Hub) storage(p *parts) admin.Storage {
 }
 
 // directors returns the dialects that let operators say what is desired of a device, by name.
-func (p *parts) directors() map[string]dialect.Director {
-	found := map[string]dialect.Director{}
+func (p *parts) directors() map[string]api.Director {
+	found := map[string]api.Director{}
 	for _, d := range p.dialects {
 		if one, ok := d.(dialect.Director); ok {
 			found[d.Name()] = one

@@ -27,7 +27,6 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
-	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/guess"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
@@ -49,7 +48,7 @@ type Config struct {
 	Broker    Broker
 	CA        CA
 	// Directors change what is desired of devices, by dialect.
-	Directors map[string]dialect.Director
+	Directors map[string]Director
 	// Hasher computes the hashes of passwords that operators choose; nil: one of its own.
 	Hasher   *credential.Hasher
 	Refusals *refusal.Log // nil: there are none

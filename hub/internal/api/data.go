@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
@@ -182,4 +183,9 @@ func (s *Server) listDocuments(r *request) (any, error) {
 		return nil
 	})
 	return out, err
+}
+
+// A Director changes what is desired of a dialect's devices; package dialect says how.
+type Director interface {
+	Direct(tx *commit.Tx, dev core.Device, document string, patch json.RawMessage) error
 }

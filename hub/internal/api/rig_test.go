@@ -20,7 +20,6 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/seal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
@@ -83,7 +82,7 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fairlead_up 1\n") }),
 		Served:  "the Astarte APIs below /pairing",
 
-		Directors: map[string]dialect.Director{"astarte": director{}},
+		Directors: map[string]Director{"astarte": director{}},
 	}
 	cfg.Refusals = refusals(g.clock)
 	sealed, err := seal.New(make([]byte, 32))
