@@ -283,3 +283,23 @@ def test_the_command_line(hub, tmp_path):
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert "from-cli" in done.stdout
     assert "ResourceNotFoundException" in done.stderr and done.returncode != 0
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_over_a_restart(own_account, own_hub, crash):
+    iot, name = own_account.iot, "kept"
+    kind = iot.create_thing_type(thingTypeName="type")["thingTypeArn"]
+    iot.create_thing_group(thingGroupName="group")
+    thing = own_account.thing(name=name)
+    iot.update_thing(thingName=name, thingTypeName="type", attributePayload={"attributes": {"a": "1"}})
+    iot.add_thing_to_thing_group(thingGroupName="group", thingName=name)
+    before = iot.describe_thing(thingName=name)
+    own_hub.restart(crash)
+    after = iot.describe_thing(thingName=name)
+    for one in (before, after):
+        one.pop("ResponseMetadata")
+    assert after == before and after["thingTypeName"] == "type"
+    assert iot.list_things_in_thing_group(thingGroupName="group")["things"] == [name]
+    assert iot.list_thing_principals(thingName=name)["principals"] == [thing.arn]
+    assert iot.describe_thing_type(thingTypeName="type")["thingTypeArn"] == kind
+    assert connects(own_account, thing)

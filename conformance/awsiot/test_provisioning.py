@@ -134,3 +134,34 @@ def test_discovery_refusals(hub, account, thing):
     nobody = account.thing({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
     with pytest.raises((DiscoveryFailure, DiscoveryUnauthorizedException)):
         discover(hub, nobody)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_over_a_restart(own_account, own_hub, closing, crash):
+    """The hub ends between the two steps of provisioning; the token that it gave is good for the next one."""
+    account, name = own_account, own_account.name("fleet")
+    body = json.loads(json.dumps(TEMPLATE))
+    body["Resources"]["policy"]["Properties"]["PolicyName"] = account.policy()
+    account.iot.create_provisioning_template(
+        templateName=name, templateBody=json.dumps(body), enabled=True, provisioningRoleArn="arn:aws:iam::123456789012:role/provisioning")
+    claim = V5(account.thing())
+    claim.connect()
+    closing(claim.close)
+    identity = iotidentity.IotIdentityClientV2(claim.client, ClientOptions(2, 4, 30))
+    made = identity.create_keys_and_certificate(iotidentity.CreateKeysAndCertificateRequest()).result(PATIENCE)
+    own_hub.restart(crash)
+    claim.ends.connected.get()
+    told = register(identity, name, made.certificate_ownership_token, account.name("sn"))
+    works(account.files(told.thing_name, made.certificate_pem, made.private_key))
+    own_hub.restart(crash)
+    works(account.files(told.thing_name, made.certificate_pem, made.private_key))
+
+
+def test_discovery_over_a_restart(own_account, own_hub, tmp_path):
+    thing, core = own_account.thing(), own_account.thing()
+    ways = [{"id": "lan", "host": "192.0.2.4", "port": 8883}]
+    (tmp_path / "group.json").write_text(json.dumps({"cores": [{"thing": core.name, "ways": ways}], "devices": [thing.name]}))
+    own_hub.cli("aws", "greengrass", "set", "hall", str(tmp_path / "group.json"))
+    for crash in (False, True):
+        own_hub.restart(crash)
+        assert [group.groupId for group in discover(own_hub, thing).getAllGroups()] == ["hall"]
