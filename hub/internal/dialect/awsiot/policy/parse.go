@@ -115,7 +115,7 @@ func parseStatement(text json.RawMessage, variables bool) (st statement, sid str
 		return st, "", err
 	}
 	if strings.ContainsFunc(raw.Sid, func(r rune) bool { return !alphanumeric(r) }) {
-		return st, "", errors.New("Sid has characters besides letters and digits")
+		return st, "", errors.New("the Sid has characters besides letters and digits")
 	}
 	switch raw.Effect {
 	case "Allow":
