@@ -83,9 +83,13 @@ func Host(t core.TenantID, region string) string {
 	return string(t) + ".iot." + region + ".amazonaws.localhost"
 }
 
+// lookupTimeout bounds the wait for name servers. The name is in a file of hosts or answered by the machine itself, if it leads
+// anywhere; a start must not wait for servers that are silent.
+const lookupTimeout = 250 * time.Millisecond
+
 // endpoint returns the name of the account if it leads where host does, else host.
 func endpoint(ctx context.Context, a *account, host string) string {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	name := Host(a.Tenant, a.Region)
 	there, err1 := net.DefaultResolver.LookupHost(ctx, name)
