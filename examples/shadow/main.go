@@ -138,6 +138,8 @@ func run(ctx context.Context, cfg awsiot.Config, dir string, tick <-chan time.Ti
 
 // follow makes the lamp what is desired, and reports what it is then.
 func follow(ctx context.Context, shadow *awsiot.Shadow, state lamp) lamp {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // a lamp without a network goes on measuring
+	defer cancel()
 	doc, err := shadow.Get(ctx)
 	if err == nil && doc.Desired != nil {
 		wish := state
@@ -146,11 +148,23 @@ func follow(ctx context.Context, shadow *awsiot.Shadow, state lamp) lamp {
 			state = wish
 		}
 	}
-	if err == nil || errors.Is(err, fairlead.ErrNotFound) {
+	// What is reported already is not reported again: a delta follows each update for as long as something else is desired, and if that is what the lamp cannot do, such as a colour,
+	// it would be asked for ever.
+	if errors.Is(err, fairlead.ErrNotFound) || err == nil && !reported(doc, state) {
 		_, err = shadow.Report(ctx, state, nil)
 	}
 	if err != nil && ctx.Err() == nil {
 		slog.Warn("the shadow was not followed; the next connection tries again", "err", err)
 	}
 	return state
+}
+
+// reported tells whether the shadow says of the lamp what it is.
+func reported(doc *awsiot.ShadowDocument, state lamp) bool {
+	var told struct {
+		On         *bool `json:"on"`
+		Brightness *int  `json:"brightness"`
+	}
+	err := json.Unmarshal(doc.Reported, &told)
+	return err == nil && told.On != nil && told.Brightness != nil && lamp{*told.On, *told.Brightness} == state
 }

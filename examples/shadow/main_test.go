@@ -58,7 +58,7 @@ func TestShadow(t *testing.T) {
 
 	line := hub.NewLine(t)
 	cfg.Dial = line.Dial
-	tick := make(chan time.Time)
+	tick := make(chan time.Time, 1) // the lamp may be asking for its shadow just when the network goes
 	dir := filepath.Join(t.TempDir(), "lamp")
 	stop := start(t, func(ctx context.Context) error { return run(ctx, cfg, dir, tick) })
 	defer func() { stop() }()
@@ -67,6 +67,23 @@ func TestShadow(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(lamp{On: true, Brightness: 60})
+
+	// What it cannot do remains in the delta. It reports once for each change nevertheless: the shadow's version says so.
+	doc, err := shadow.Desire(ctx, map[string]string{"colour": "red"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shadow.Desire(ctx, lamp{On: true, Brightness: 10}, nil); err != nil {
+		t.Fatal(err)
+	}
+	await(lamp{On: true, Brightness: 10})
+	now, err := shadow.Get(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := doc.Version + 2; now.Version != want {
+		t.Errorf("the shadow has version %d, want %d", now.Version, want)
+	}
 
 	line.SetOffline(true)
 	tick <- time.Now()

@@ -61,7 +61,7 @@ func awsFleet(ctx context.Context, s *site) ([]member, error) {
 		return nil, err
 	}
 	return []member{{
-		Device: Device{Key: admin.DeviceKey{Dialect: "aws", Tenant: developTenant, ID: fanThing}, Name: "fan", What: "does what its shadow desires: {\"speed\": 0 to 100}; the air that it moves"},
+		Device: Device{Key: admin.DeviceKey{Dialect: "aws", Tenant: developTenant, ID: fanThing}, Name: "fan", What: "tells of the air; does what its shadow desires, {\"speed\": 0 to 100}, and jobs, {\"operation\": \"purge\"}"},
 		run:    f.run,
 	}}, nil
 }
@@ -173,79 +173,4 @@ func (a *awsAccount) call(ctx context.Context, method, path, query string, body 
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
-}
-
-// fan is a device on the SDK for AWS IoT.
-type fan struct {
-	site    *site
-	client  *awsiot.Client
-	changed chan struct{} // the shadow may have
-}
-
-// look makes the fan look at its shadow.
-func (f *fan) look() {
-	select {
-	case f.changed <- struct{}{}:
-	default:
-	}
-}
-
-// run runs the device, and lets it work.
-func (f *fan) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- f.client.Run(ctx) }()
-	err := f.work(ctx)
-	if ctx.Err() != nil {
-		err = nil
-	}
-	cancel()
-	return errors.Join(err, <-ended)
-}
-
-// work follows the shadow, and sends at each interval, until ctx ends.
-func (f *fan) work(ctx context.Context) error {
-	shadow := f.client.Shadow("")
-	if _, err := shadow.OnDelta(ctx, func(*awsiot.ShadowDelta) { f.look() }); err != nil {
-		return err
-	}
-	tick := time.NewTicker(f.site.interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-f.changed:
-			if err := f.follow(ctx, shadow); err != nil && !errors.Is(err, fairlead.ErrUnavailable) {
-				return err
-			}
-		case <-tick.C:
-			co2, speed := f.site.house.air()
-			payload, err := json.Marshal(map[string]float64{"co2": co2, "speed": speed})
-			if err == nil {
-				err = f.client.Enqueue(ctx, "dt/"+fanThing+"/air", awsiot.AtLeastOnce, payload, nil)
-			}
-			if err != nil && !errors.Is(err, fairlead.ErrUnavailable) {
-				return err
-			}
-		}
-	}
-}
-
-// follow turns the fan as fast as is desired, and reports that.
-func (f *fan) follow(ctx context.Context, shadow *awsiot.Shadow) error {
-	doc, err := shadow.Get(ctx)
-	wish := struct {
-		Speed float64 `json:"speed"`
-	}{f.site.house.fan(-1)}
-	switch {
-	case err == nil:
-		if doc.Desired != nil && json.Unmarshal(doc.Desired, &wish) == nil {
-			wish.Speed = f.site.house.fan(max(wish.Speed, 0))
-		}
-	case !errors.Is(err, fairlead.ErrNotFound):
-		return err
-	}
-	_, err = shadow.Report(ctx, wish, nil)
-	return err
 }

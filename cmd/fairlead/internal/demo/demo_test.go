@@ -2,12 +2,17 @@ package demo
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"math"
+	"net/http"
 	"testing"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/hub/hubtest"
+	"github.com/fairlead-iot/fairlead/internal/sigv4"
 )
 
 // start runs the demo until stop is called, and returns its devices by name.
@@ -69,6 +74,8 @@ func TestDemo(t *testing.T) {
 	keeps(24)
 	if fan, ok := devices["fan"]; ok {
 		h.AwaitSamples(t, fan, "dt/demo-fan/air", 2)
+		follows(t, h)
+		works(t, h)
 	}
 	stop()
 
@@ -84,6 +91,77 @@ func TestDemo(t *testing.T) {
 	keeps(24)
 	realm.Unset(t, heating, "org.example.demo.HeatingWishes", "/target")
 	keeps(defaultTarget)
+}
+
+var fanKey = admin.DeviceKey{Dialect: "aws", Tenant: developTenant, ID: fanThing}
+
+// follows checks that the fan does what an operator desires of it, as far as it can.
+func follows(t *testing.T, h *hubtest.Hub) {
+	t.Helper()
+	for _, c := range []struct {
+		desired string
+		want    float64
+	}{{`{"speed": 55}`, 55}, {`{"speed": 900, "colour": "red"}`, 100}, {`{"speed": 30}`, 30}} {
+		if err := h.Admin(t).ChangeDesired(t.Context(), fanKey, admin.DesiredChange{Desired: json.RawMessage(c.desired)}); err != nil {
+			t.Fatal(err)
+		}
+		await(t, c.desired, func() bool {
+			page, err := h.Admin(t).Documents(t.Context(), fanKey, admin.EntryQuery{Side: "reported"})
+			if err != nil || len(page.Items) != 1 {
+				return false
+			}
+			speed, err := page.Items[0].Value.Decode()
+			return err == nil && fmt.Sprint(speed) == fmt.Sprint(c.want)
+		})
+	}
+}
+
+// works checks that the fan does a job, and rejects another one.
+func works(t *testing.T, h *hubtest.Hub) {
+	t.Helper()
+	env := h.Env(t, "aws")
+	account := &awsAccount{
+		http: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: h.Roots(), MinVersion: tls.VersionTLS12}}},
+		url:  env["AWS_ENDPOINT_URL"], region: env["AWS_DEFAULT_REGION"],
+		keys: sigv4.Credentials{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"]},
+	}
+	defer account.http.CloseIdleConnections()
+	var thing struct {
+		ARN string `json:"thingArn"`
+	}
+	if err := account.call(t.Context(), http.MethodGet, "/things/"+fanThing, "", nil, [2]string{}, &thing); err != nil {
+		t.Fatal(err)
+	}
+	for operation, want := range map[string]string{"purge": "SUCCEEDED", "dance": "REJECTED"} {
+		order := map[string]any{"targets": []string{thing.ARN}, "document": `{"operation": "` + operation + `"}`}
+		if err := account.call(t.Context(), http.MethodPut, "/jobs/"+operation, "", order, [2]string{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "job "+operation, func() bool {
+			var now struct {
+				Execution struct {
+					Status string `json:"status"`
+				} `json:"execution"`
+			}
+			err := account.call(t.Context(), http.MethodGet, "/things/"+fanThing+"/jobs/"+operation, "", nil, [2]string{}, &now)
+			return err == nil && now.Execution.Status == want
+		})
+	}
+}
+
+// await asks until the answer is yes.
+func await(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ask(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: nothing came of it", what)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("the test has ended")
+		}
+	}
 }
 
 // TestHouse looks at a day in the house: nothing strange, and the afternoon is warmer than the night.

@@ -15,7 +15,8 @@ type house struct {
 	open   bool    // the door
 	moved  time.Time
 	bulb   int     // per cent
-	speed  float64 // of the fan, per cent
+	speed  float64 // of the fan, per cent, when it does not purge the air
+	purges bool
 	co2    float64 // ppm
 	wear   float64
 }
@@ -138,12 +139,27 @@ func (h *house) light(percent int) int {
 	return h.bulb
 }
 
-// fan sets the fan's speed, in per cent, unless that is negative, and returns what it is.
+// fan sets the fan's speed, in per cent, unless that is negative, and returns how fast it turns.
 func (h *house) fan(speed float64) float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if speed >= 0 {
 		h.speed = min(speed, 100)
+	}
+	return h.turns()
+}
+
+// purge lets the fan turn as fast as it can, or as it is set.
+func (h *house) purge(on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.purges = on
+}
+
+// turns returns how fast the fan turns. The caller holds the lock.
+func (h *house) turns() float64 {
+	if h.purges {
+		return 100
 	}
 	return h.speed
 }
@@ -152,9 +168,9 @@ func (h *house) fan(speed float64) float64 {
 func (h *house) air() (co2, speed float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.co2 += 4 + rand.NormFloat64() - (h.co2-420)*h.speed/1500
+	h.co2 += 4 + rand.NormFloat64() - (h.co2-420)*h.turns()/1500
 	h.co2 = min(max(h.co2, 420), 3000)
-	return math.Round(h.co2), h.speed
+	return math.Round(h.co2), h.turns()
 }
 
 func round(v float64, digits int) float64 {
