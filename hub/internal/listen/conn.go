@@ -315,7 +315,9 @@ func (c *Conn) readFrames(p []byte) (n int, err error) {
 		var broken *websocket.Error
 		switch {
 		case errors.As(werr, &broken):
-			c.sendClose(broken.Code)
+			if !w.old {
+				c.sendClose(broken.Code)
+			}
 			return n, werr
 		case werr != nil:
 			c.sendClose(w.frames.CloseCode()) // RFC 6455 section 5.5.1: an answer, usually with the same code

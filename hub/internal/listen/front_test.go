@@ -444,6 +444,14 @@ func TestWebSocketEnds(t *testing.T) {
 	nc, c = r.open("mqttv3.1")
 	go c.Finish()
 	ends(nc) // a Close frame would end AWSIoTPythonSDK 1.6.2 for good
+
+	nc, c = r.open("mqttv3.1")
+	nc.Write(frame(websocket.Text, "hello"))
+	if _, err := c.Read(buf); !errors.As(err, &broken) {
+		t.Errorf("a text frame: got %v", err)
+	}
+	go c.Finish()
+	ends(nc)
 	left(t, r.pending, 0)
 }
 
