@@ -140,7 +140,7 @@ func (l *result) print(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
-	if timed {
+	if timed && len(l.Syncs) > 0 {
 		growing, inPlace := l.syncs()
 		fmt.Fprintf(w, "\nThe disk alone: %s syncs/s of a file that grows, %s of one that is overwritten. Others used %.0f %% of the machine (median), other guests of the host %.0f %%.\n",
 			spread(growing, number), spread(inPlace, number),
