@@ -1,5 +1,5 @@
-// Package fairlead holds the words that all packages of the device SDK share: kinds of errors, and the form in which a
-// platform's refusal is reported.
+// Package fairlead holds the words that all packages of the device SDK share: kinds of errors, the form in which a
+// platform's refusal is reported, and the states of a connection.
 //
 // Programs import one of the platform packages beside it and seldom need more from here than the kinds:
 //

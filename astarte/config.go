@@ -118,27 +118,14 @@ func (c *Config) client() *http.Client {
 }
 
 // ConnectionState says how far a device is.
-type ConnectionState uint8
+type ConnectionState = fairlead.ConnectionState
 
 // The states, with the numbers of the official SDK.
 const (
-	Connecting   ConnectionState = iota + 1 // Run tries to connect, or waits before it tries again
-	Connected                               // values go out at once
-	Disconnected                            // Run does not run
+	Connecting   = fairlead.Connecting   // Run tries to connect, or waits before it tries again
+	Connected    = fairlead.Connected    // values go out at once
+	Disconnected = fairlead.Disconnected // Run does not run
 )
-
-// String returns the state in a word.
-func (s ConnectionState) String() string {
-	switch s {
-	case Connecting:
-		return "connecting"
-	case Connected:
-		return "connected"
-	case Disconnected:
-		return "disconnected"
-	}
-	return fmt.Sprintf("state %d", uint8(s))
-}
 
 // A Connection is a change of the connection.
 type Connection struct {

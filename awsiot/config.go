@@ -333,27 +333,14 @@ func (w *Will) check(p Protocol) error {
 }
 
 // ConnectionState says how far a client is.
-type ConnectionState uint8
+type ConnectionState = fairlead.ConnectionState
 
 // The states.
 const (
-	Connecting   ConnectionState = iota + 1 // Run tries to connect, or waits before it tries again
-	Connected                               // the client is online
-	Disconnected                            // Run does not run
+	Connecting   = fairlead.Connecting   // Run tries to connect, or waits before it tries again
+	Connected    = fairlead.Connected    // the client is online
+	Disconnected = fairlead.Disconnected // Run does not run
 )
-
-// String returns the state in a word.
-func (s ConnectionState) String() string {
-	switch s {
-	case Connecting:
-		return "connecting"
-	case Connected:
-		return "connected"
-	case Disconnected:
-		return "disconnected"
-	}
-	return fmt.Sprintf("state %d", uint8(s))
-}
 
 // A Connection is a change of the connection.
 type Connection struct {

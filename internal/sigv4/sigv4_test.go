@@ -105,10 +105,10 @@ func TestRecorded(t *testing.T) {
 		names, all := recorded(t, file)
 		verified := 0
 		for i, r := range all {
+			if !Signed(&r) {
+				continue // a custom authorizer's
+			}
 			t.Run(names[i], func(t *testing.T) {
-				if !Signed(&r) {
-					t.Skip("not signed") // a custom authorizer's
-				}
 				verified++
 				s, err := Parse(&r)
 				if err != nil {

@@ -117,53 +117,38 @@ func TestDeliveryToOneSessionOnly(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	a, _ := h.connect("a", true)
 	b, _ := h.connect("b", true)
-	a.Subscribe("x", 1)
-	b.Subscribe("x", 1)
-	key := core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "b"}
-	for _, c := range []struct {
-		key  core.SessionKey
-		top  string
-		want bool
-	}{{key, "x", true}, {key, "y", false}, {core.SessionKey{Tenant: "u", Dialect: "plain", ClientID: "b"}, "x", false}} {
-		h.do(func(tx *commit.Tx) error {
-			got, err := h.broker.PublishTo(tx, c.key, core.Message{Topic: c.top, QoS: 1})
-			if got != c.want {
-				t.Errorf("%v %s: got %v, want %v", c.key, c.top, got, c.want)
-			}
-			return err
-		})
-	}
-	b.ReceiveMessage()
-	a.ExpectNothing()
-	b.ExpectNothing()
-}
-
-// A platform's answer comes to who asked, subscribed or not, and to nobody else.
-func TestSendTo(t *testing.T) {
-	h := startHub(t, t.TempDir(), Config{})
-	a, _ := h.connect("a", true)
-	b, _ := h.connect("b", true)
 	a.Subscribe("#", 1)
 	b.Subscribe("x", 1)
 	key := core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "b"}
+	nobody, stranger := key, key
+	nobody.ClientID, stranger.Tenant = "c", "u"
 	for _, c := range []struct {
+		name string
+		to   func(*commit.Tx, core.SessionKey, core.Message) (bool, error)
 		key  core.SessionKey
 		top  string
-		want bool
-	}{{key, "x", true}, {key, "y", true}, {core.SessionKey{Tenant: "t", Dialect: "plain", ClientID: "c"}, "x", false}} {
+		qos  int // that it comes with; -1: it does not come
+	}{
+		{"publish, subscribed", h.broker.PublishTo, key, "x", 1},
+		{"publish, not subscribed", h.broker.PublishTo, key, "y", -1},
+		{"publish, another tenant's", h.broker.PublishTo, stranger, "x", -1},
+		{"send, subscribed", h.broker.SendTo, key, "x", 1},
+		{"send, not subscribed: as nobody has granted more", h.broker.SendTo, key, "y", 0},
+		{"send, no session", h.broker.SendTo, nobody, "x", -1},
+	} {
 		h.do(func(tx *commit.Tx) error {
-			got, err := h.broker.SendTo(tx, c.key, core.Message{Topic: c.top, QoS: 1})
-			if got != c.want {
-				t.Errorf("%v %s: got %v, want %v", c.key, c.top, got, c.want)
+			took, err := c.to(tx, c.key, core.Message{Topic: c.top, QoS: 1})
+			if took != (c.qos >= 0) {
+				t.Errorf("%s: taken %v", c.name, took)
 			}
 			return err
 		})
-	}
-	if m := b.ReceiveMessage(); string(m.Topic) != "x" || m.QoS != 1 {
-		t.Errorf("got %+v, want QoS 1, as b subscribed", m)
-	}
-	if m := b.ReceiveMessage(); string(m.Topic) != "y" || m.QoS != 0 {
-		t.Errorf("got %+v, want QoS 0", m)
+		if c.qos < 0 {
+			continue // what follows would come behind it
+		}
+		if m := b.ReceiveMessage(); string(m.Topic) != c.top || int(m.QoS) != c.qos {
+			t.Errorf("%s: got %+v, want QoS %d", c.name, m, c.qos)
+		}
 	}
 	a.ExpectNothing()
 	b.ExpectNothing()
