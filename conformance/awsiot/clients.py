@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+import pytest
 from AWSIoTPythonSDK.MQTTLib import AWSIoTMQTTClient, AWSIoTMQTTShadowClient, AWSIoTMQTTThingJobsClient
 from awscrt import auth, http, mqtt, mqtt5
-from awsiot import mqtt5_client_builder, mqtt_connection_builder
+from awscrt.mqtt_request_response import SubscriptionStatusEventType
+from awsiot import ServiceStreamOptions, V2ServiceException, mqtt5_client_builder, mqtt_connection_builder
 
 PATIENCE = 30  # seconds; how long to wait for what has to come
 
@@ -196,3 +198,22 @@ class V5:
     def close(self) -> None:
         self.client.stop()
         assert self.ends.stopped.wait(PATIENCE)
+
+
+# The service clients of the second generation.
+
+def watch(create: Callable, request: Any) -> Inbox:
+    """Open a stream of a service client, wait until it is established, and return what comes on it."""
+    events, states = Inbox(), Inbox()
+    stream = create(request, ServiceStreamOptions(incoming_event_listener=events.put, subscription_status_listener=states.put))
+    stream.open()
+    assert states.get().type == SubscriptionStatusEventType.SUBSCRIPTION_ESTABLISHED
+    events.stream = stream  # streams end when they are forgotten
+    return events
+
+
+def rejected(call: Callable, request: Any) -> Any:
+    """What the service answers to a request that it must refuse."""
+    with pytest.raises(V2ServiceException) as refused:
+        call(request).result(PATIENCE)
+    return refused.value.modeled_error

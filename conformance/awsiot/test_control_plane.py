@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from certificates import Authority, request
-from clients import V5, Inbox, until, v1
+from clients import V5, Inbox, v1
 
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}
 

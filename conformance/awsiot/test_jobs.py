@@ -6,11 +6,11 @@ import json
 
 import pytest
 from AWSIoTPythonSDK.core.jobs.thingJobManager import jobExecutionStatus, jobExecutionTopicReplyType, jobExecutionTopicType
-from awscrt.mqtt_request_response import ClientOptions, SubscriptionStatusEventType
-from awsiot import ServiceStreamOptions, V2ServiceException, iotjobs
+from awscrt.mqtt_request_response import ClientOptions
+from awsiot import iotjobs
 from botocore.exceptions import ClientError
 
-from clients import PATIENCE, V3, V5, Inbox, until, v1_jobs
+from clients import PATIENCE, V3, V5, Inbox, rejected, until, v1_jobs, watch
 
 DOCUMENT = {"action": "reboot", "delay": 5}
 
@@ -79,21 +79,6 @@ def device(request, thing, closing):
     one.thing = thing
     one.jobs = iotjobs.IotJobsClientV2(one.connection if request.param is V3 else one.client, ClientOptions(2, 4, 30))
     return one
-
-
-def watch(create, request):
-    events, states = Inbox(), Inbox()
-    stream = create(request, ServiceStreamOptions(incoming_event_listener=events.put, subscription_status_listener=states.put))
-    stream.open()
-    assert states.get().type == SubscriptionStatusEventType.SUBSCRIPTION_ESTABLISHED
-    events.stream = stream  # streams end when they are forgotten
-    return events
-
-
-def rejected(call, request):
-    with pytest.raises(V2ServiceException) as refused:
-        call(request).result(PATIENCE)
-    return refused.value.modeled_error
 
 
 def test_v2_life(device, account):

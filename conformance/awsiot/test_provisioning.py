@@ -7,12 +7,12 @@ import json
 import pytest
 from awscrt import io
 from awscrt.mqtt_request_response import ClientOptions
-from awsiot import V2ServiceException, greengrass_discovery, iotidentity
+from awsiot import greengrass_discovery, iotidentity
 from AWSIoTPythonSDK.core.greengrass.discovery.providers import DiscoveryInfoProvider
 from AWSIoTPythonSDK.exception.AWSIoTExceptions import DiscoveryDataNotFoundException, DiscoveryFailure, DiscoveryUnauthorizedException
 
 from certificates import request
-from clients import PATIENCE, V3, V5
+from clients import PATIENCE, V3, V5, rejected
 
 TEMPLATE = {
     "Parameters": {"SerialNumber": {"Type": "String"}, "AWS::IoT::Certificate::Id": {"Type": "String"}},
@@ -50,12 +50,6 @@ def identity(request, account, template, closing):
     one.connect()
     closing(one.close)
     return iotidentity.IotIdentityClientV2(one.connection if request.param is V3 else one.client, ClientOptions(2, 4, 30))
-
-
-def rejected(call, request):
-    with pytest.raises(V2ServiceException) as refused:
-        call(request).result(PATIENCE)
-    return refused.value.modeled_error
 
 
 def register(identity, template, token, serial):

@@ -6,11 +6,11 @@ import json
 import threading
 
 import pytest
-from awscrt.mqtt_request_response import ClientOptions, SubscriptionStatusEventType
-from awsiot import ServiceStreamOptions, V2ServiceException, iotshadow
+from awscrt.mqtt_request_response import ClientOptions
+from awsiot import iotshadow
 from botocore.exceptions import ClientError
 
-from clients import PATIENCE, V3, V5, Inbox, until, v1, v1_shadow
+from clients import PATIENCE, V3, V5, Inbox, rejected, until, v1, v1_shadow, watch
 
 
 def v1_handler(closing, thing, persistent=True):
@@ -118,29 +118,12 @@ def device(request, thing, closing):
     return one
 
 
-def watch(closing, create, request):
-    """Open a stream of a service client and wait until it is established."""
-    events, states = Inbox(), Inbox()
-    stream = create(request, ServiceStreamOptions(incoming_event_listener=events.put, subscription_status_listener=states.put))
-    stream.open()
-    closing(lambda: stream.close() if hasattr(stream, "close") else None)
-    assert states.get().type == SubscriptionStatusEventType.SUBSCRIPTION_ESTABLISHED
-    events.stream = stream  # streams end when they are forgotten
-    return events
-
-
-def rejected(call, request):
-    with pytest.raises(V2ServiceException) as refused:
-        call(request).result(PATIENCE)
-    return refused.value.modeled_error
-
-
 def test_v2_classic(device, closing):
     name, shadows = device.thing.name, device.shadows
     error = rejected(shadows.get_shadow, iotshadow.GetShadowRequest(thing_name=name))
     assert error.code == 404
-    deltas = watch(closing, shadows.create_shadow_delta_updated_stream, iotshadow.ShadowDeltaUpdatedSubscriptionRequest(thing_name=name))
-    updates = watch(closing, shadows.create_shadow_updated_stream, iotshadow.ShadowUpdatedSubscriptionRequest(thing_name=name))
+    deltas = watch(shadows.create_shadow_delta_updated_stream, iotshadow.ShadowDeltaUpdatedSubscriptionRequest(thing_name=name))
+    updates = watch(shadows.create_shadow_updated_stream, iotshadow.ShadowUpdatedSubscriptionRequest(thing_name=name))
     told = shadows.update_shadow(iotshadow.UpdateShadowRequest(
         thing_name=name, state=iotshadow.ShadowState(desired={"a": {"b": 1}, "l": [1, 2]}, reported={"a": {"b": 2}}))).result(PATIENCE)
     assert told.version == 1 and told.state.desired == {"a": {"b": 1}, "l": [1, 2]}
@@ -163,7 +146,7 @@ def test_v2_classic(device, closing):
 
 def test_v2_named(device, account, closing):
     name, shadows = device.thing.name, device.shadows
-    deltas = watch(closing, shadows.create_named_shadow_delta_updated_stream,
+    deltas = watch(shadows.create_named_shadow_delta_updated_stream,
                    iotshadow.NamedShadowDeltaUpdatedSubscriptionRequest(thing_name=name, shadow_name="config"))
     error = rejected(shadows.get_named_shadow, iotshadow.GetNamedShadowRequest(thing_name=name, shadow_name="config"))
     assert (error.code, error.message) == (404, f"No shadow exists with name: '{name}~config'")
@@ -208,7 +191,7 @@ def test_rest_life(account, thing):
 
 
 def test_rest_tells_devices(account, thing, closing):
-    client, inbox = V3(thing), Inbox()
+    client = V3(thing)
     client.connect()
     closing(client.close)
     client.subscribe(f"$aws/things/{thing.name}/shadow/#")
