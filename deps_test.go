@@ -82,7 +82,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/document", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/job", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/telemetry", services, "rules about one noun; a neighbour only through an interface of its own"},
-	{"hub/internal/feed", services, "samples of topics, whatever the dialect"},
+	{"hub/internal/feed", services + " hub/internal/registry", "samples of topics, whatever the dialect; that a device is connected is the registry's"},
 	{"hub/internal/trace", "", "it sends what it is told"},
 	{"hub/internal/sweep", services, "long work in slices, whatever it is"},
 	{"hub/internal/refusal", "hub/internal/core hub/internal/ca internal/mqtt", "it puts the errors of others into plain words"},

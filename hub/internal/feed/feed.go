@@ -10,14 +10,13 @@ package feed
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -81,21 +80,7 @@ func (f *Feed) Line(k core.DeviceKey, n core.DeviceNum) *Line {
 // Connect marks the device as connected.
 func (l *Line) Connect(tx *commit.Tx, addr string) error {
 	l.attach(tx)
-	dev, err := tx.DeviceByNum(l.num)
-	if err != nil {
-		return err
-	}
-	was := dev.Connected
-	dev.Connected, dev.LastConnected, dev.LastAddr = true, tx.Now(), addr
-	if err := tx.UpdateDevice(dev); err != nil {
-		return err
-	}
-	if was {
-		return nil
-	}
-	return l.emit(tx, core.DeviceConnected, struct {
-		Addr string `json:"addr"`
-	}{addr})
+	return registry.Connected(tx, l.num, addr)
 }
 
 // attach counts the connection.
@@ -124,27 +109,7 @@ func (l *Line) Disconnect(tx *commit.Tx, reason string) error {
 	if l.dev.connections > 0 {
 		return nil
 	}
-	dev, err := tx.DeviceByNum(l.num)
-	if errors.Is(err, core.ErrNotFound) {
-		return nil // deleted while it was connected
-	} else if err != nil {
-		return err
-	}
-	dev.Connected, dev.LastDisconnected = false, tx.Now()
-	if err := tx.UpdateDevice(dev); err != nil {
-		return err
-	}
-	return l.emit(tx, core.DeviceDisconnected, struct {
-		Reason string `json:"reason"`
-	}{reason})
-}
-
-func (l *Line) emit(tx *commit.Tx, kind core.EventKind, data any) error {
-	raw, err := json.Marshal(data)
-	if err != nil {
-		return fmt.Errorf("event of %s: %w: %v", l.key, core.ErrInvalid, err)
-	}
-	return tx.Emit(core.Event{Kind: kind, Device: l.key, Num: l.num, Data: raw})
+	return registry.Disconnected(tx, l.num, reason)
 }
 
 // A Channel is what a topic stands for. Kept with the topic, it makes that a message on a known topic costs no search.

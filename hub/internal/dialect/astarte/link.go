@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 )
 
@@ -62,41 +63,19 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 	} else if err != nil {
 		return err
 	}
-	dev, err := tx.DeviceByNum(l.dev.Num)
-	if err != nil {
-		return err
-	}
-	dev.Connected, dev.LastConnected, dev.LastAddr = true, tx.Now(), s.Addr
-	if err := tx.UpdateDevice(dev); err != nil {
-		return err
-	}
 	m, err := loadModel(tx, l.dev.DeviceKey)
 	if err != nil {
 		return err
 	}
 	l.declared, l.plainPurge = m.Introspection, m.PlainPurgeLists
-	return l.emit(tx, core.DeviceConnected, struct {
-		Addr string `json:"addr"`
-	}{s.Addr})
+	return registry.Connected(tx, l.dev.Num, s.Addr)
 }
 
 // Disconnected marks the device as disconnected.
 func (l *link) Disconnected(tx *commit.Tx, reason string) error {
 	l.gone = true
 	tx.Undo(func() { l.gone = false })
-	dev, err := tx.DeviceByNum(l.dev.Num)
-	if errors.Is(err, core.ErrNotFound) {
-		return nil // deleted while it was connected
-	} else if err != nil {
-		return err
-	}
-	dev.Connected, dev.LastDisconnected = false, tx.Now()
-	if err := tx.UpdateDevice(dev); err != nil {
-		return err
-	}
-	return l.emit(tx, core.DeviceDisconnected, struct {
-		Reason string `json:"reason"`
-	}{reason})
+	return registry.Disconnected(tx, l.dev.Num, reason)
 }
 
 func (l *link) emit(tx *commit.Tx, kind core.EventKind, data any) error {
