@@ -231,7 +231,7 @@ func (c *Config) check() error {
 		}
 	}
 	if c.Authorizer != nil {
-		if err := c.Authorizer.check(); err != nil {
+		if err := c.Authorizer.check(c.WebSocket); err != nil {
 			errs = append(errs, err)
 		}
 	}

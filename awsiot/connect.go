@@ -82,31 +82,6 @@ func (c *Config) region() (string, error) {
 	return "", fmt.Errorf("invalid endpoint pattern for wss: %.200q names no region, and Region is empty", host)
 }
 
-// An Authorizer is an AWS Lambda function of the account that decides who may connect ("Custom authentication and authorization", read 2026-11). The zero value stands for the account's default
-// authorizer.
-type Authorizer struct {
-	// Name is the authorizer's. "": the default one.
-	Name string
-	// TokenName is the authorizer's tokenKeyName, and Token what it is to check. Both or none.
-	TokenName string
-	Token     identity.Secret
-	// Signature is the token's, in base64, by the key that the authorizer knows. "": it wants none.
-	Signature string
-}
-
-func (a *Authorizer) check() error {
-	if (a.TokenName == "") != a.Token.IsZero() {
-		return errors.New("Authorizer has a token without a name, or a name without a token")
-	}
-	if a.Signature != "" && a.TokenName == "" {
-		return errors.New("Authorizer has a signature, and no token")
-	}
-	if strings.ContainsAny(a.TokenName, "?&=") || !validText(a.TokenName) {
-		return fmt.Errorf("Authorizer has token name %.200q", a.TokenName)
-	}
-	return nil
-}
-
 // username returns what goes into CONNECT: the user's name, and in the form of a query what AWS IoT wants to know besides.
 func (c *Config) username() string {
 	name := c.Username
@@ -117,15 +92,9 @@ func (c *Config) username() string {
 		}
 		name += sep + key + "=" + value
 	}
-	if a := c.Authorizer; a != nil {
-		if a.Name != "" {
-			add("x-amz-customauthorizer-name", escape(a.Name))
-		}
-		if a.Signature != "" {
-			add("x-amz-customauthorizer-signature", escape(a.Signature))
-		}
-		if a.TokenName != "" {
-			add(escape(a.TokenName), escape(a.Token.Reveal()))
+	if a := c.Authorizer; a != nil && a.Place == InUsername {
+		for _, f := range a.fields() {
+			add(escape(f[0]), escape(f[1]))
 		}
 	}
 	if !c.NoMetrics {
@@ -148,20 +117,6 @@ func version() string {
 		}
 	}
 	return "devel"
-}
-
-// escape encodes what may not stand in a query, and leaves slashes: so do the official SDKs (observed with awsiotsdk 1.31.0).
-func escape(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-_.~/", c) >= 0 {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
 }
 
 // defaultKeepAlive notices a dead connection within a minute or two. The official SDK's 600 s take up to twenty.
@@ -216,6 +171,9 @@ func (c *Client) prepare(ctx context.Context, _ engine.Attempt) (*engine.Connect
 		conn.Dialer.WebSocket, conn.RenewAt = ws, renewAt
 	case c.cfg.WebSocket:
 		conn.Dialer.WebSocket = &mqttclient.WebSocket{Target: webSocketPath, Host: hostHeader(host, port)}
+		if c.cfg.Authorizer != nil { // a WebSocket without one needs Credentials
+			c.cfg.Authorizer.request(conn.Dialer.WebSocket)
+		}
 	case len(tlsConfig.NextProtos) > 0:
 	case c.cfg.Authorizer != nil:
 		tlsConfig.NextProtos = []string{alpnAuthorizer}

@@ -180,19 +180,10 @@ func TestHubConnections(t *testing.T) {
 	cfg := a.config()
 	cfg.Endpoint, cfg.Identity, cfg.Region = https, nil, a.env["AWS_DEFAULT_REGION"]
 	cfg.Credentials = awsiot.StaticCredentials(a.env["AWS_ACCESS_KEY_ID"], identity.NewSecret("wrong"), identity.Secret{})
-	wrong, err := awsiot.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- wrong.Run(ctx) }()
 	var refusal *fairlead.PlatformError
-	if err := wrong.Await(soonAfter(t)); !errors.As(err, &refusal) || refusal.Code != "403" || !errors.Is(err, fairlead.ErrDenied) {
+	if err := refused(t, cfg); !errors.As(err, &refusal) || refusal.Code != "403" || !errors.Is(err, fairlead.ErrDenied) {
 		t.Errorf("wrong secret: %v", err)
 	}
-	cancel()
-	<-done
 }
 
 // A shadow from both sides: the device over MQTT, a program over HTTPS.
@@ -421,16 +412,6 @@ func TestHubProvision(t *testing.T) {
 	}
 	if _, err := c.CreateCertificateFromCSR(soonAfter(t), []byte("no CSR")); !errors.Is(err, fairlead.ErrInvalid) {
 		t.Errorf("no CSR: %v", err)
-	}
-}
-
-func TestHubDiscovery(t *testing.T) {
-	a := newAccount(t)
-	d := awsiot.Discovery{Endpoint: net.JoinHostPort("127.0.0.1", a.env["AWS_IOT_HTTPS_PORT"]), Identity: a.id, RootCAs: a.Roots(), Dial: a.Dial}
-	_, err := d.Discover(soonAfter(t), a.env["AWS_IOT_THING_NAME"])
-	var refusal *fairlead.PlatformError
-	if !errors.As(err, &refusal) || !errors.Is(err, fairlead.ErrNotFound) {
-		t.Errorf("no group: %v", err)
 	}
 }
 
