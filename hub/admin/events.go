@@ -48,8 +48,8 @@ func (c *Client) Events(ctx context.Context, q EventQuery) (EventPage, error) {
 	return get[EventPage](ctx, c, "/v1/events", v)
 }
 
-// ErrGap means that events have been dropped, because they were old, before they could be sent.
-var ErrGap = errors.New("events are missing: they were dropped because they were old")
+// ErrGap means that events have been dropped, because they were old or too many, before they could be sent.
+var ErrGap = errors.New("events are missing: they were dropped because they were old or too many")
 
 // Follow yields events as they happen, from behind After on; with After 0 it begins now. When the connection is lost it
 // connects again and goes on where it was, for as long as it takes; of what a caller has seen, nothing comes twice. It

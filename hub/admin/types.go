@@ -293,7 +293,7 @@ type EventPage struct {
 	Last int64 `json:"last"`
 	// There are more already. A page can be short, or empty, although there are.
 	More bool `json:"more"`
-	// Events between after and the first one here have been dropped because they were old.
+	// Events between after and the first one here have been dropped, because they were old or too many.
 	Gap bool `json:"gap,omitempty"`
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,7 +87,11 @@ func (q eventQuery) read(rd store.Reader, after int64, limit int) (admin.EventPa
 	if err != nil {
 		return out, err
 	}
-	// Numbers have no holes, so what is missing before the oldest one was dropped. Behind the newest one there was never
+	dropped, err := rd.DroppedEvents(q.tenantOf())
+	if err != nil {
+		return out, err
+	}
+	// What is missing before the oldest one was dropped, and so were others up to the one that is known. Behind the newest one there was never
 	// any: then the database is another one than the number comes from, an older backup perhaps.
 	if after > newest {
 		out.Gap, out.Last = true, newest
@@ -94,7 +99,7 @@ func (q eventQuery) read(rd store.Reader, after int64, limit int) (admin.EventPa
 	}
 	switch {
 	case len(oldest) > 0:
-		out.Gap = after > 0 && oldest[0].Seq > after+1
+		out.Gap = after > 0 && (oldest[0].Seq > after+1 || dropped > after)
 	default:
 		out.Gap = after > 0 && after < newest
 	}
@@ -153,6 +158,9 @@ func (q eventQuery) readBackwards(rd store.Reader, before int64, limit int) (adm
 
 // narrow reports whether storage finds what is asked for among others.
 func (q eventQuery) narrow() bool { return q.tenant != "" || q.device.ID != "" }
+
+// tenantOf returns whose events are asked for, "" for everybody's.
+func (q eventQuery) tenantOf() core.TenantID { return cmp.Or(q.tenant, q.device.Tenant) }
 
 func (q eventQuery) next(rd store.Reader, after int64, limit int) ([]core.Event, error) {
 	switch {

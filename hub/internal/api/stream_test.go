@@ -125,6 +125,16 @@ func TestStreamTellsOfGaps(t *testing.T) {
 	}
 	g.emit("acme", "x.y")
 	f.want(7)
+	// What others have lost, or have made a tenant lose, is missing in its own stream and in that of all.
+	g.emit("other", "x.y")
+	g.do(func(tx *commit.Tx) error { _, err := tx.DropEventsOf(core.DeviceKey{Tenant: "other"}, 9); return err })
+	g.emit("other", "x.y")
+	for tenant, gap := range map[string]bool{"": true, "other": true, "acme": false} {
+		f = follow(t, c, admin.EventQuery{Tenant: tenant, After: 4})
+		if _, err, _ := f.next(); errors.Is(err, admin.ErrGap) != gap {
+			t.Errorf("tenant %q: got %v, want a gap: %v", tenant, err, gap)
+		}
+	}
 }
 
 // What a token opened ends with it.

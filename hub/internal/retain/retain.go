@@ -53,6 +53,7 @@ type Keeper struct {
 	stats Stats
 
 	shares *shares // nil: not known; only Run
+	events eventSum
 
 	mu     sync.Mutex
 	status Status
@@ -306,59 +307,4 @@ func (k *Keeper) dropSamples(ctx context.Context, before time.Time, more func(st
 		k.stats.SampleBytes.Add(sum.Bytes)
 	}
 	return nil
-}
-
-// dropEvents drops the oldest events.
-func (k *Keeper) dropEvents(ctx context.Context) error {
-	for done := false; !done; {
-		dropped := 0
-		err := k.cfg.Committer.Maintain(ctx, func(tx *commit.Tx) error {
-			dropped, done = 0, false
-			for start := time.Now(); !done && time.Since(start) < sliceTime; {
-				n, err := k.dropSomeEvents(tx)
-				if err != nil {
-					return err
-				}
-				dropped += n
-				done = n == 0
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("drop events: %w", err)
-		}
-		k.stats.Events.Add(int64(dropped))
-	}
-	return nil
-}
-
-func (k *Keeper) dropSomeEvents(tx *commit.Tx) (int, error) {
-	old, err := tx.Events(0, sliceEvents)
-	if err != nil || len(old) == 0 {
-		return 0, err
-	}
-	last, err := tx.LastEvent()
-	if err != nil {
-		return 0, err
-	}
-	// Numbers have no gaps to speak of.
-	keepFrom := int64(0)
-	if k.cfg.EventCount > 0 {
-		keepFrom = last - k.cfg.EventCount + 1
-	}
-	if k.cfg.EventAge > 0 {
-		cutoff := tx.Now().Add(-k.cfg.EventAge)
-		for _, e := range old {
-			if !e.At.Before(cutoff) {
-				break
-			}
-			keepFrom = max(keepFrom, e.Seq+1)
-		}
-	}
-	keepFrom = min(keepFrom, old[len(old)-1].Seq+1)
-	k.note(func(s *Status) { s.Events, s.OldestEvent = last-max(old[0].Seq, keepFrom)+1, max(old[0].Seq, keepFrom) })
-	if keepFrom <= old[0].Seq {
-		return 0, nil
-	}
-	return tx.DropEvents(keepFrom)
 }

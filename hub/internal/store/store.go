@@ -80,6 +80,18 @@ type TenantReader interface {
 	// EventsBefore returns events with Seq below before (0: all), descending: those of one device if k has an id, else of one
 	// tenant if it has one.
 	EventsBefore(k core.DeviceKey, before int64, limit int) ([]core.Event, error)
+	// EventCounts yields how many events there are of each device, by key, beginning with from, which need not exist. Events
+	// that are of no device have a key without an id.
+	EventCounts(from core.DeviceKey) iter.Seq2[EventCount, error]
+	// DroppedEvents returns the highest Seq that DropEventsOf has dropped of a tenant's events, of anybody's for ""; 0: none.
+	// Behind it there are no holes but those of others.
+	DroppedEvents(t core.TenantID) (seq int64, err error)
+}
+
+// An EventCount says how many events there are of a device.
+type EventCount struct {
+	Device core.DeviceKey
+	Count  int64
 }
 
 // TenantWriter writes tenants and events.
@@ -296,6 +308,9 @@ type UsageReader interface {
 
 // DropWriter drops what is old, in pieces of the caller's choosing: a transaction holds up everybody else's.
 type DropWriter interface {
+	// DropEventsOf drops the oldest events of a device; of a tenant, its devices' included, if the key has no id. It returns
+	// how many it has dropped: fewer than limit is the end.
+	DropEventsOf(k core.DeviceKey, limit int) (n int, err error)
 	// DropSamples looks at the limit blocks that were stored first and drops them up to the last one that was received
 	// before a time (the zero time: all).
 	DropSamples(before time.Time, limit int) (Dropped, error)

@@ -63,6 +63,9 @@ func TestPlans(t *testing.T) {
 			if _, err := tx.DropSamples(time.Time{}, 1); err != nil {
 				return err
 			}
+			if _, err := tx.DropEventsOf(core.DeviceKey{Tenant: "x", Dialect: "x", ID: "x"}, 1); err != nil {
+				return err
+			}
 		}
 		callAll(t, tx)
 		return nil
@@ -106,8 +109,11 @@ func TestPlans(t *testing.T) {
 		"FROM devices INDEXED BY devices_away":                          "(tenant=? AND dialect=? AND id>? AND id<?)",
 		"SELECT dialect FROM devices":                                   "USING COVERING INDEX devices_by_dialect (tenant=? AND dialect>?)",
 		"(name, side, path) >":                                          "(device=? AND (name,side,path)>(?,?,?))",
-		"FROM events INDEXED BY events_by_tenant":                       "(tenant=? AND rowid>?)",
-		"FROM events INDEXED BY events_by_device":                       "(tenant=? AND dialect=? AND device=? AND rowid>?)",
+		"data FROM events INDEXED BY events_by_tenant":                  "(tenant=? AND rowid>?)",
+		"data FROM events INDEXED BY events_by_device":                  "(tenant=? AND dialect=? AND device=? AND rowid>?)",
+		"SELECT seq FROM events INDEXED BY events_by_tenant":            "USING COVERING INDEX events_by_tenant (tenant=?)",
+		"SELECT seq FROM events INDEXED BY events_by_device":            "USING COVERING INDEX events_by_device (tenant=? AND dialect=? AND device=?)",
+		"count(*) FROM events":                                          "USING COVERING INDEX events_by_device ((tenant,dialect,device)>(?,?,?))",
 		"FROM certificates INDEXED BY":                                  "(authority_key_id=?)",
 		"FROM tokens WHERE hash":                                        "(hash=?)",
 		"count(*) FROM devices WHERE":                                   "USING COVERING INDEX",

@@ -2,7 +2,10 @@ package sqlite
 
 import (
 	"encoding/binary"
+	"errors"
+	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -97,6 +100,68 @@ func (t *tx) DropSeriesSamples(s *core.Series, before time.Time, from store.Plac
 	}
 	t.c.written += d.Blocks*2*pageBytes + d.Bytes/100
 	return d, next, read < limit, nil
+}
+
+func (r *reader) EventCounts(from core.DeviceKey) iter.Seq2[store.EventCount, error] {
+	return func(yield func(store.EventCount, error) bool) {
+		for r, err := range r.c.rows("SELECT tenant, dialect, device, count(*) FROM events INDEXED BY events_by_device "+
+			"WHERE (tenant, dialect, device) >= (?, ?, ?) GROUP BY tenant, dialect, device", from.Tenant, from.Dialect, from.ID) {
+			if err != nil {
+				yield(store.EventCount{}, err)
+				return
+			}
+			k := core.DeviceKey{Tenant: core.TenantID(r.ColumnText(0)), Dialect: r.ColumnText(1), ID: core.DeviceID(r.ColumnText(2))}
+			if !yield(store.EventCount{Device: k, Count: r.ColumnInt64(3)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// droppedEvents is a record of each tenant that has lost events to others, and one of the tenant "". No dialect has the
+// name "".
+const droppedEvents = "events/dropped"
+
+func (r *reader) DroppedEvents(t core.TenantID) (seq int64, err error) {
+	raw, err := r.Record(t, "", droppedEvents)
+	if errors.Is(err, core.ErrNotFound) {
+		return 0, nil
+	}
+	seq, _ = binary.Varint(raw)
+	return seq, err
+}
+
+func (t *tx) DropEventsOf(k core.DeviceKey, limit int) (n int, err error) {
+	sql, args := "SELECT seq FROM events INDEXED BY events_by_tenant WHERE tenant = ? ORDER BY seq LIMIT ?", []any{k.Tenant, limit}
+	if k.ID != "" {
+		sql = "SELECT seq FROM events INDEXED BY events_by_device WHERE tenant = ? AND dialect = ? AND device = ? ORDER BY seq LIMIT ?"
+		args = []any{k.Tenant, k.Dialect, k.ID, limit}
+	}
+	var old []int64
+	for r, err := range t.c.rows(sql, args...) {
+		if err != nil {
+			return 0, err
+		}
+		old = append(old, r.ColumnInt64(0))
+	}
+	for _, seq := range old {
+		if err := t.c.exec("DELETE FROM events WHERE seq = ?", seq); err != nil {
+			return 0, err
+		}
+	}
+	if len(old) == 0 {
+		return 0, nil
+	}
+	for _, of := range slices.Compact([]core.TenantID{k.Tenant, ""}) {
+		last, err := t.DroppedEvents(of)
+		if err != nil {
+			return 0, err
+		}
+		if err := t.PutRecord(of, "", droppedEvents, binary.AppendVarint(nil, max(last, old[len(old)-1]))); err != nil {
+			return 0, err
+		}
+	}
+	return len(old), nil
 }
 
 const blocksBehind = "SELECT b.id, b.count, length(b.data), ifnull(d.tenant, '') FROM blocks b " +

@@ -106,6 +106,71 @@ func testEventsOf(t *testing.T, open driver) {
 	})
 }
 
+func testDropEventsOf(t *testing.T, open driver) {
+	s := fixture(t, open)
+	keys := []core.DeviceKey{{}, {Tenant: "t"}, {Tenant: "t", Dialect: "a", ID: "d"}, {Tenant: "t", Dialect: "a", ID: "e"}, {Tenant: "u", Dialect: "a", ID: "d"}}
+	seqs := map[core.DeviceKey][]int64{}
+	update(t, s, func(tx store.Tx) error {
+		for i := range 20 {
+			e := core.Event{Device: keys[i%len(keys)], Kind: "x.y"}
+			if err := tx.AppendEvent(&e); err != nil {
+				return err
+			}
+			seqs[e.Device] = append(seqs[e.Device], e.Seq)
+		}
+		return nil
+	})
+	check := func(what string, from core.DeviceKey, want ...int64) {
+		t.Helper()
+		view(t, s, func(r store.Reader) error {
+			var got []int64
+			n := len(keys) - len(want)
+			for c, err := range r.EventCounts(from) {
+				if err != nil {
+					return err
+				}
+				diff(t, what+": key", c.Device, keys[n])
+				got = append(got, c.Count)
+				n++
+			}
+			diff(t, what, got, want)
+			return nil
+		})
+	}
+	dropped := func(id core.TenantID, want int64) {
+		t.Helper()
+		view(t, s, func(r store.Reader) error {
+			got, err := r.DroppedEvents(id)
+			diff(t, fmt.Sprintf("dropped of %q", id), got, want)
+			return err
+		})
+	}
+	check("all", core.DeviceKey{}, 4, 4, 4, 4, 4)
+	check("some", keys[2], 4, 4, 4)
+	check("behind what is not there", core.DeviceKey{Tenant: "t", Dialect: "a", ID: "dd"}, 4, 4)
+	dropped("", 0)
+	drop := func(k core.DeviceKey, limit, want int) {
+		t.Helper()
+		update(t, s, func(tx store.Tx) error {
+			n, err := tx.DropEventsOf(k, limit)
+			diff(t, "dropped", n, want)
+			return err
+		})
+	}
+	drop(keys[2], 3, 3)
+	check("without a device's oldest", core.DeviceKey{}, 4, 4, 1, 4, 4)
+	dropped("t", seqs[keys[2]][2])
+	dropped("", seqs[keys[2]][2])
+	dropped("u", 0)
+	drop(keys[1], 4, 4) // the tenant's: of these three of no device or of the other one, which are older, and more
+	check("without a tenant's oldest", core.DeviceKey{}, 4, 2, 1, 2, 4)
+	dropped("t", seqs[keys[2]][2])
+	drop(keys[0], 9, 4)
+	dropped("", seqs[keys[0]][3])
+	dropped("t", seqs[keys[2]][2])
+	drop(keys[0], 9, 0)
+}
+
 func testFindDevices(t *testing.T, open driver) {
 	s := fixture(t, open)
 	ids := []core.DeviceID{"a", "a-", "ab", "abc", "b", "A", "ab:", "aB", "z\xff"}

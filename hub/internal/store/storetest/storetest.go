@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 		{"tenants deleted", testDeleteTenant},
 		{"events", testEvents},
 		{"events of one", testEventsOf},
+		{"drop events of one", testDropEventsOf},
 		{"tokens", testTokens},
 		{"devices", testDevices},
 		{"devices paging", testDevicesPaging},
