@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -171,7 +172,7 @@ func (b *Broker) tryWill(w *will) error {
 			continue
 		}
 		t := &dialect.Topic{Name: w.Topic}
-		err := guarded(b.log, func() error { return x.Will(w.Session, w.Device, t, w.publish(time.Now()), batch) })
+		err := guarded(b.log, func() error { return execute(x, w, t, batch) })
 		if errors.Is(err, core.ErrStorage) {
 			return err
 		}
@@ -198,6 +199,22 @@ func (b *Broker) tryWill(w *will) error {
 	}
 	return <-done
 }
+
+// execute has a dialect take a will.
+func execute(x dialect.Executor, w *will, t *dialect.Topic, b *commit.Batch) error {
+	ctx, cancel := context.WithTimeout(context.Background(), executorTimeout)
+	defer cancel()
+	link, err := x.Executor(ctx, w.Session, w.Device)
+	if errors.Is(err, core.ErrNotFound) {
+		return nil // deleted meanwhile
+	} else if err != nil {
+		return fmt.Errorf("whose will it is: %w", err)
+	}
+	return link.Receive(t, w.publish(time.Now()), b)
+}
+
+// executorTimeout bounds the wait for whose a will is.
+const executorTimeout = 10 * time.Second
 
 // settled is the owner of one batch.
 type settled chan error

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,9 +273,9 @@ func TestWillWhileTheDiskRefuses(t *testing.T) {
 	})
 }
 
-// Will implements dialect.Executor.
-func (p *plain) Will(k core.SessionKey, _ core.DeviceNum, t *dialect.Topic, m dialect.Publish, b *commit.Batch) error {
-	return (&plainLink{p: p, key: k}).Receive(t, m, b)
+// Executor implements dialect.Executor.
+func (p *plain) Executor(_ context.Context, k core.SessionKey, _ core.DeviceNum) (dialect.Link, error) {
+	return &plainLink{p: p, key: k}, nil
 }
 
 // A will has to keep the rules that messages have.

@@ -213,9 +213,10 @@ type Step struct {
 // of connections that were there when the hub ended without notice. The others come to [Link.Receive]. Without this method
 // subscribers get such a will, but the dialect does not.
 type Executor interface {
-	// Will is like Receive of the Link that the session had. It is called by one goroutine; t is made for the call. An
-	// error means that the dialect does not want the message; subscribers get it nevertheless.
-	Will(k core.SessionKey, n core.DeviceNum, t *Topic, m Publish, b *commit.Batch) error
+	// Executor returns what Receive of the will is called on, once, in the place of the Link that the session had: it is never
+	// connected, and shares nothing with who is. core.ErrNotFound: whoever left the will is deleted. An error, of Receive as
+	// well, means that the dialect does not want the message; subscribers get it nevertheless.
+	Executor(ctx context.Context, k core.SessionKey, n core.DeviceNum) (Link, error)
 }
 
 // A Developer is a dialect that can prepare a laptop: `fairlead up` asks it for ready credentials.

@@ -1,6 +1,7 @@
 package astarte
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -14,9 +15,13 @@ func TestLateWill(t *testing.T) {
 	c := newRig(t).all()
 	will := func(n core.DeviceNum, topic string, payload []byte) {
 		t.Helper()
+		l, err := c.d.Executor(t.Context(), c.key, n)
+		if err != nil {
+			t.Fatal(err)
+		}
 		w := &batchOwner{done: make(chan error, 1)}
 		b := &commit.Batch{Owner: w}
-		if err := c.d.Will(c.key, n, &dialect.Topic{Name: c.base + topic}, dialect.Publish{Payload: payload, QoS: 1, Will: true}, b); err != nil {
+		if err := l.Receive(&dialect.Topic{Name: c.base + topic}, dialect.Publish{Payload: payload, QoS: 1, Will: true}, b); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.c.Submit(b); err != nil {
@@ -28,7 +33,9 @@ func TestLateWill(t *testing.T) {
 	}
 	will(c.dev.Num, "/org.example.Temps/kitchen/temp", five)
 	will(c.dev.Num, "/org.example.Temps/kitchen/temp", nonsense)
-	will(c.dev.Num+1, "/org.example.Temps/kitchen/temp", five) // deleted meanwhile
+	if _, err := c.d.Executor(t.Context(), c.key, c.dev.Num+1); !errors.Is(err, core.ErrNotFound) {
+		t.Errorf("deleted meanwhile: got %v, want %v", err, core.ErrNotFound)
+	}
 	if d := cmp.Diff([]any{5.0}, c.samples("org.example.Temps:1/kitchen/temp")); d != "" {
 		t.Error(d)
 	}

@@ -1,10 +1,10 @@
 package mqtt
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
@@ -18,7 +18,7 @@ func TestLateWill(t *testing.T) {
 	c.Publish("pump/x", 1, []byte("1"))
 	c.Close()
 	g.eventually("the will", func() bool { return g.samples("dev/pump")["pump/gone"] == "late" })
-	if err := g.d.Will(core.SessionKey{}, 999, nil, dialect.Publish{}, nil); err != nil {
-		t.Errorf("of no device: %v", err)
+	if _, err := g.d.Executor(t.Context(), core.SessionKey{}, 999); !errors.Is(err, core.ErrNotFound) {
+		t.Errorf("of no device: got %v, want %v", err, core.ErrNotFound)
 	}
 }
