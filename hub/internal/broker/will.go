@@ -166,12 +166,12 @@ func (b *Broker) publishLate(ctx context.Context, w *will) {
 
 func (b *Broker) tryWill(w *will) error {
 	batch := &commit.Batch{}
+	t := &dialect.Topic{Name: w.Topic}
 	for _, d := range *b.dialects.Load() {
 		x, ok := d.(dialect.Executor)
 		if !ok || d.Name() != w.Session.Dialect {
 			continue
 		}
-		t := &dialect.Topic{Name: w.Topic}
 		err := guarded(b.log, func() error { return execute(x, w, t, batch) })
 		if errors.Is(err, core.ErrStorage) {
 			return err
@@ -187,8 +187,10 @@ func (b *Broker) tryWill(w *will) error {
 		} else if !there {
 			return b.dropWill(tx, w)
 		}
-		if err := b.forward(tx, w.Session, nil, []incoming{{Message: w.message(tx.Now())}}); err != nil {
-			return err
+		if !t.Withheld {
+			if err := b.forward(tx, w.Session, nil, []incoming{{Message: w.message(tx.Now())}}); err != nil {
+				return err
+			}
 		}
 		return b.dropWill(tx, w)
 	}, nil)

@@ -79,6 +79,24 @@ func TestWillDelay(t *testing.T) {
 	}
 }
 
+// A will on a topic that is the dialect's alone reaches nobody else, whoever publishes it.
+func TestWithheldWill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHub(t, t.TempDir(), Config{})
+		w := h.watch()
+		w.Subscribe("withheld", 1)
+		for _, delay := range []uint32{0, 60} { // by the connection, and by Run
+			p := withWill("pump", 3600, delay)
+			p.Will.Topic = "withheld"
+			c, _ := h.connect5(p)
+			c.Close()
+			later(2 * time.Minute)
+			w.ExpectNothing()
+			h.noWills()
+		}
+	})
+}
+
 // noWills makes sure that nothing is left in storage.
 func (h *testHub) noWills() {
 	h.t.Helper()
