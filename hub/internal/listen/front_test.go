@@ -351,6 +351,11 @@ func TestUpgradeRefusals(t *testing.T) {
 	if res, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 		t.Errorf("no room: got %v, %v, want 503", res, err)
 	}
+	nc = r.dial()
+	fmt.Fprint(nc, upgradeRequest("/mqtt", shortKey, "Sec-WebSocket-Protocol: "+oldProtocol))
+	if res, err := io.ReadAll(nc); err != nil || !bytes.HasPrefix(res, []byte("HTTP/1.1 101 ")) || !bytes.HasSuffix(res, []byte("\r\n\r\n")) {
+		t.Errorf("no room, for a client that another answer would stop for good: got %q, %v, want a WebSocket that ends", res, err)
+	}
 }
 
 // open returns both ends of a WebSocket.

@@ -54,9 +54,6 @@ func Offered(r *http.Request) (name string, none bool) {
 
 // Upgrade makes the connection of a request a WebSocket with that subprotocol, "" for none, and hands it to [Front.MQTT].
 // Otherwise it answers the request and returns why.
-//
-// The answer is written by hand: clients look for its headers in lower case, for one space after the colon, and for all
-// of it in one TLS record of at most 1024 bytes (observed with AWSIoTPythonSDK 1.6.2), where net/http would capitalize.
 func (f *Front) Upgrade(w http.ResponseWriter, r *http.Request, protocol string) error {
 	key, err := check(r)
 	if err != nil {
@@ -70,9 +67,7 @@ func (f *Front) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	}
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	if !f.mqtt.open() || !f.cfg.Pending.Enter(from.Addr()) {
-		// A connection that ends without an answer makes AWSIoTPythonSDK 1.6.2 spin for ever.
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "no room for another MQTT connection", http.StatusServiceUnavailable)
+		refuseForNow(w, protocol, key)
 		return errors.New("no room for another connection")
 	}
 	nc, rw, err := http.NewResponseController(w).Hijack()
@@ -85,18 +80,45 @@ func (f *Front) Upgrade(w http.ResponseWriter, r *http.Request, protocol string)
 	c.adopt(f.cfg.Pending)
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	c.upgrade(slices.Clone(early), request(r), strings.EqualFold(protocol, oldProtocol))
+	if err := accept(nc, protocol, key); err != nil {
+		_ = c.Close()
+		return fmt.Errorf("answer: %w", err)
+	}
+	f.mqtt.put(c)
+	return nil
+}
+
+// refuseForNow answers a client that is to come again.
+//
+// AWSIoTPythonSDK 1.6.2 comes again only when its WebSocket has begun: any answer but 101 ends its network thread, and it reads
+// for ever on a connection that ends without one. The others look at the status.
+func refuseForNow(w http.ResponseWriter, protocol, key string) {
+	if strings.EqualFold(protocol, oldProtocol) {
+		if nc, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			c := connOf(nc)
+			c.upgrade(nil, nil, true)
+			_ = accept(nc, protocol, key)
+			c.Finish()
+			return
+		}
+	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "no room for another MQTT connection", http.StatusServiceUnavailable)
+}
+
+// accept writes the answer that begins a WebSocket.
+//
+// It is written by hand: clients look for its headers in lower case, for one space after the colon, and for all
+// of it in one TLS record of at most 1024 bytes (observed with AWSIoTPythonSDK 1.6.2), where net/http would capitalize.
+func accept(nc net.Conn, protocol, key string) error {
 	answer := "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
 		"sec-websocket-accept: " + websocket.AcceptKey(key) + "\r\n"
 	if protocol != "" {
 		answer += "sec-websocket-protocol: " + protocol + "\r\n"
 	}
 	_ = nc.SetDeadline(time.Now().Add(answerTime))
-	if _, err := nc.Write([]byte(answer + "\r\n")); err != nil {
-		_ = c.Close()
-		return fmt.Errorf("answer: %w", err)
-	}
-	f.mqtt.put(c)
-	return nil
+	_, err := nc.Write([]byte(answer + "\r\n"))
+	return err
 }
 
 var errVersion = errors.New("want version 13 of WebSocket")
