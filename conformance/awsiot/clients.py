@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import pytest
+from AWSIoTPythonSDK.core.protocol.internal.clients import ClientStatus
 from AWSIoTPythonSDK.MQTTLib import AWSIoTMQTTClient, AWSIoTMQTTShadowClient, AWSIoTMQTTThingJobsClient
 from awscrt import auth, http, mqtt, mqtt5
 from awscrt.mqtt_request_response import SubscriptionStatusEventType
@@ -85,6 +86,9 @@ def v1(thing: Thing, transport: str = "mtls", kind: Callable = AWSIoTMQTTClient,
         client.configureCredentials(hub.root_ca, thing.key, thing.certificate)
     client.configureConnectDisconnectTimeout(PATIENCE)
     client.configureMQTTOperationTimeout(PATIENCE)
+    client.configureAutoReconnectBackoffTime(1, 1, 5)
+    client.onlines = []  # one for each connection, unless the test puts something else there
+    client.onOnline = lambda: client.onlines.append(True)
     return client
 
 
@@ -103,6 +107,12 @@ def v1_jobs(thing: Thing, **options: Any) -> AWSIoTMQTTThingJobsClient:
         return AWSIoTMQTTThingJobsClient(client_id, thing.name, QoS=1, **more)
 
     return v1(thing, kind=make, **options)
+
+
+def v1_back(client) -> None:
+    """Wait until a client has connected a second time, and sends at once what it is given."""
+    core = getattr(client, "getMQTTConnection", lambda: client)()._mqtt_core
+    until(lambda: len(client.onlines) > 1 and core._client_status.get_status() == ClientStatus.STABLE, "the v1 client to be back")
 
 
 # The second generation: awsiotsdk on awscrt.
@@ -126,10 +136,12 @@ class V3:
     def __init__(self, thing: Thing, transport: str = "mtls", **options: Any):
         builder, named = _material(thing, transport)
         self.inbox = Inbox()
-        self.interrupted, self.resumed = Inbox(), Inbox()
+        self.interrupted, self.resumed, self.subscribed = Inbox(), Inbox(), False
         named |= {
             "clean_session": True,
             "keep_alive_secs": 30,
+            "reconnect_min_timeout_secs": 1,
+            "reconnect_max_timeout_secs": 1,
             "on_connection_interrupted": lambda connection, error, **_: self.interrupted.put(error),
             "on_connection_resumed": lambda connection, return_code, session_present, **_: self.resumed.put(session_present),
         }
@@ -140,6 +152,7 @@ class V3:
 
     def subscribe(self, topic: str, qos: int = 1) -> int:
         future, _ = self.connection.subscribe(topic, mqtt.QoS(qos), self._received)
+        self.subscribed = True
         return int(future.result(PATIENCE)["qos"])
 
     def _received(self, topic: str, payload: bytes, **_: Any) -> None:
@@ -148,6 +161,11 @@ class V3:
     def publish(self, topic: str, payload: Any, qos: int = 1, retain: bool = False) -> None:
         text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
         self.connection.publish(topic, text, mqtt.QoS(qos), retain)[0].result(PATIENCE)
+
+    def back(self) -> None:
+        """Wait until it is connected again, with what it had subscribed to."""
+        if not self.resumed.get() and self.subscribed:  # without any topic, this call's future never ends
+            self.connection.resubscribe_existing_topics()[0].result(PATIENCE)
 
     def close(self) -> None:
         self.connection.disconnect().result(PATIENCE)
@@ -169,7 +187,7 @@ class V5:
     def __init__(self, thing: Thing, transport: str = "mtls", **options: Any):
         builder, named = _material(thing, transport)
         named.pop("client_id")
-        self.inbox, self.ends = Inbox(), Ends()
+        self.inbox, self.ends, self.subscribed = Inbox(), Ends(), []
         packet = options.pop("connect_options", None) or mqtt5.ConnectPacket(client_id=thing.name, keep_alive_interval_sec=30)
         self.client: mqtt5.Client = getattr(mqtt5_client_builder, builder)(**(named | {
             "connect_options": packet,
@@ -185,8 +203,15 @@ class V5:
         self.client.start()
         return self.ends.connected.get()
 
+    def back(self) -> None:
+        """Wait until it is connected again, with what it had subscribed to."""
+        if not self.ends.connected.get().connack_packet.session_present:
+            for packet in self.subscribed:
+                self.client.subscribe(packet).result(PATIENCE)
+
     def subscribe(self, *filters: str, qos: int = 1, **options: Any) -> list[int]:
         packet = mqtt5.SubscribePacket([mqtt5.Subscription(one, mqtt5.QoS(qos), **options) for one in filters])
+        self.subscribed.append(packet)
         return [int(code) for code in self.client.subscribe(packet).result(PATIENCE).reason_codes]
 
     def publish(self, topic: str, payload: Any = b"", qos: int = 1, **options: Any) -> int:
@@ -200,6 +225,11 @@ class V5:
         assert self.ends.stopped.wait(PATIENCE)
 
 
+def back(client: Any) -> None:
+    """Wait until a client of either generation is connected again, or what watch has opened is established again."""
+    client.back() if hasattr(client, "back") else v1_back(client)
+
+
 # The service clients of the second generation.
 
 def watch(create: Callable, request: Any) -> Inbox:
@@ -207,7 +237,9 @@ def watch(create: Callable, request: Any) -> Inbox:
     events, states = Inbox(), Inbox()
     stream = create(request, ServiceStreamOptions(incoming_event_listener=events.put, subscription_status_listener=states.put))
     stream.open()
-    assert states.get().type == SubscriptionStatusEventType.SUBSCRIPTION_ESTABLISHED
+    events.back = lambda: until(
+        lambda: SubscriptionStatusEventType.SUBSCRIPTION_ESTABLISHED in [one.type for one in states.all()], "the stream to be established")
+    events.back()
     events.stream = stream  # streams end when they are forgotten
     return events
 

@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 
 import hub as hubprocess
-from clients import Thing
+from clients import Thing, back
 from proxy import Proxy
 
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["iot:*", "greengrass:*"], "Resource": "*"}]}
@@ -22,6 +22,8 @@ ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action":
 class Hub(hubprocess.Hub):
     """A hub, and its development account as boto3 sees it."""
 
+    tunnel: Proxy | None = None
+
     def start(self) -> "Hub":
         super().start()
         self.variables = self.env("aws")
@@ -29,7 +31,7 @@ class Hub(hubprocess.Hub):
         self.region = self.variables["AWS_DEFAULT_REGION"]
         self.root_ca = self.variables["AWS_IOT_ROOT_CA"]
         # The v1 SDK reads the region out of the host name when it signs; the name need not resolve, see clients.v1.
-        self.tunnel = Proxy(self.https_port, connect=True)
+        self.tunnel = self.tunnel or Proxy(self.https_port, connect=True)
         self.signing_host = f"dev.iot.{self.region}.amazonaws.localhost"
         return self
 
@@ -100,18 +102,19 @@ def thing(account: Account) -> Thing:
     return account.thing()
 
 
-@pytest.fixture
-def own_hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub that the test may restart and kill."""
-    one = Hub(hubprocess.binary(), tmp_path).start()
-    yield one
-    if one.process.poll() is None:
-        one.kill()
+@pytest.fixture(params=["undisturbed", "restarted", "killed"])
+def middle(request, hub: Hub) -> Callable:
+    """What happens in the middle of a scenario: nothing, or the hub ends in order and comes again, or it is killed.
+    It returns when the clients that are named are back."""
 
+    def happens(*clients) -> None:
+        if request.param == "undisturbed":
+            return
+        hub.restart(crash=request.param == "killed")
+        for one in clients:
+            back(one)
 
-@pytest.fixture
-def own_account(own_hub: Hub, tmp_path: Path) -> Account:
-    return Account(own_hub, tmp_path)
+    return happens
 
 
 @pytest.fixture

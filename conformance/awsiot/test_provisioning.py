@@ -49,7 +49,9 @@ def identity(request, account, template, closing):
     one = request.param(claim)
     one.connect()
     closing(one.close)
-    return iotidentity.IotIdentityClientV2(one.connection if request.param is V3 else one.client, ClientOptions(2, 4, 30))
+    identity = iotidentity.IotIdentityClientV2(one.connection if request.param is V3 else one.client, ClientOptions(2, 4, 30))
+    identity.device = one
+    return identity
 
 
 def register(identity, template, token, serial):
@@ -64,29 +66,32 @@ def works(thing):
     device.close()
 
 
-def test_by_keys(identity, account, template):
+def test_by_keys(identity, account, template, middle):
     made = identity.create_keys_and_certificate(iotidentity.CreateKeysAndCertificateRequest()).result(PATIENCE)
     assert account.iot.describe_certificate(certificateId=made.certificate_id)["certificateDescription"]["status"] == "PENDING_ACTIVATION"
     serial = account.name("sn")
+    middle(identity.device)
     told = register(identity, template, made.certificate_ownership_token, serial)
     assert told.thing_name == f"dev-{serial}" and told.device_configuration == {"region": "here"}
     works(account.files(told.thing_name, made.certificate_pem, made.private_key))
 
 
-def test_by_request(identity, account, template):
+def test_by_request(identity, account, template, middle):
     key, csr = request("device")
     made = identity.create_certificate_from_csr(iotidentity.CreateCertificateFromCsrRequest(certificate_signing_request=csr)).result(PATIENCE)
+    middle(identity.device)
     told = register(identity, template, made.certificate_ownership_token, account.name("sn"))
     works(account.files(told.thing_name, made.certificate_pem, key))
 
 
-def test_refusals(identity, template):
+def test_refusals(identity, template, middle):
     error = rejected(identity.create_certificate_from_csr, iotidentity.CreateCertificateFromCsrRequest(certificate_signing_request="nonsense"))
     assert error.status_code == 400
     error = rejected(identity.register_thing, iotidentity.RegisterThingRequest(
         template_name=template, certificate_ownership_token="not-a-token", parameters={"SerialNumber": "1"}))
     assert error.status_code == 400 and error.error_code == "InvalidCertificateOwnershipToken"
     made = identity.create_keys_and_certificate(iotidentity.CreateKeysAndCertificateRequest()).result(PATIENCE)
+    middle(identity.device)
     error = rejected(identity.register_thing, iotidentity.RegisterThingRequest(
         template_name=template, certificate_ownership_token=made.certificate_ownership_token, parameters={}))
     assert error.status_code == 400
@@ -102,11 +107,12 @@ def discover(hub, thing, name=None, port=None):
     return provider.discover(name or thing.name)
 
 
-def test_discovery(hub, account, thing, tmp_path):
+def test_discovery(hub, account, thing, tmp_path, middle):
     core, group = account.thing(), account.name("greengrass")
     ways = [{"id": "lan", "host": "192.0.2.4", "port": 8883}]
     (tmp_path / "group.json").write_text(json.dumps({"cores": [{"thing": core.name, "ways": ways}], "devices": [thing.name]}))
     hub.cli("aws", "greengrass", "set", group, str(tmp_path / "group.json"))
+    middle()
     told = discover(hub, thing)
     cores, authorities = told.getAllCores(), told.getAllCas()
     assert [one.coreThingArn.rpartition("/")[2] for one in cores] == [core.name]
@@ -122,40 +128,10 @@ def test_discovery(hub, account, thing, tmp_path):
     assert found.gg_groups[0].cores[0].connectivity[0].host_address == "192.0.2.4"
 
 
-def test_discovery_refusals(hub, account, thing):
+def test_discovery_refusals(hub, account, thing, middle):
     with pytest.raises(DiscoveryDataNotFoundException):
         discover(hub, thing)
+    middle()
     nobody = account.thing({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
     with pytest.raises((DiscoveryFailure, DiscoveryUnauthorizedException)):
         discover(hub, nobody)
-
-
-@pytest.mark.parametrize("crash", [False, True])
-def test_over_a_restart(own_account, own_hub, closing, crash):
-    """The hub ends between the two steps of provisioning; the token that it gave is good for the next one."""
-    account, name = own_account, own_account.name("fleet")
-    body = json.loads(json.dumps(TEMPLATE))
-    body["Resources"]["policy"]["Properties"]["PolicyName"] = account.policy()
-    account.iot.create_provisioning_template(
-        templateName=name, templateBody=json.dumps(body), enabled=True, provisioningRoleArn="arn:aws:iam::123456789012:role/provisioning")
-    claim = V5(account.thing())
-    claim.connect()
-    closing(claim.close)
-    identity = iotidentity.IotIdentityClientV2(claim.client, ClientOptions(2, 4, 30))
-    made = identity.create_keys_and_certificate(iotidentity.CreateKeysAndCertificateRequest()).result(PATIENCE)
-    own_hub.restart(crash)
-    claim.ends.connected.get()
-    told = register(identity, name, made.certificate_ownership_token, account.name("sn"))
-    works(account.files(told.thing_name, made.certificate_pem, made.private_key))
-    own_hub.restart(crash)
-    works(account.files(told.thing_name, made.certificate_pem, made.private_key))
-
-
-def test_discovery_over_a_restart(own_account, own_hub, tmp_path):
-    thing, core = own_account.thing(), own_account.thing()
-    ways = [{"id": "lan", "host": "192.0.2.4", "port": 8883}]
-    (tmp_path / "group.json").write_text(json.dumps({"cores": [{"thing": core.name, "ways": ways}], "devices": [thing.name]}))
-    own_hub.cli("aws", "greengrass", "set", "hall", str(tmp_path / "group.json"))
-    for crash in (False, True):
-        own_hub.restart(crash)
-        assert [group.groupId for group in discover(own_hub, thing).getAllGroups()] == ["hall"]
