@@ -66,6 +66,10 @@ type Config struct {
 	// AWSRegion is the region in which devices and programs on AWS IoT's SDKs find this hub: it is part of resource names, and
 	// of what requests are signed for. Accounts keep the region that they were made in. "": us-east-1.
 	AWSRegion string
+	// AWSServiceLimits has connections of AWS IoT's devices bounded as they are at the service: 100 messages and 512 KiB a second
+	// in each direction, and one connect a second for each client id. A hub for one's own fleet need not, but who tests devices
+	// for the service finds out here what will happen there.
+	AWSServiceLimits bool
 
 	// CertificateFile and KeyFile hold a server certificate with its chain, and its key, in PEM, to use in place of one from
 	// the hub's own authority. They are read again when they change. Devices must trust who issued it.

@@ -307,7 +307,7 @@ func (h *Hub) assemble(p *parts) {
 		}),
 		awsiot.New(awsiot.Config{
 			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-			Keys: p.keys, Region: h.cfg.AWSRegion, Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
+			Keys: p.keys, Region: h.cfg.AWSRegion, ServiceLimits: h.cfg.AWSServiceLimits, Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
 		}),
 		plain, // the last one: it takes what no platform wants
 	}

@@ -113,6 +113,8 @@ type Broker struct {
 	mu       sync.Mutex
 	current  map[core.SessionKey]*conn // signed in and not yet unbound
 	backlogs map[core.DeviceNum]*backlog
+
+	arrivals arrivals // has a lock of its own
 }
 
 // scope is what subscriptions can see of each other.
@@ -130,9 +132,12 @@ type Stats struct {
 	Accepted, Refused             atomic.Int64 // connections
 	Full                          atomic.Int64 // of those refused: Config.MaxConnections had signed in
 	TenantFull, DeviceFull        atomic.Int64 // of those refused: the tenant, or the device, had too many sessions
+	TooSoon                       atomic.Int64 // of those refused: the session had a connection a moment ago
 	FiltersRefused                atomic.Int64 // subscriptions that were one too many
 	MessagesIn, MessagesOut       atomic.Int64
-	Dropped                       atomic.Int64 // messages that a full queue or a slow client lost
+	Dropped                       atomic.Int64 // messages that a full queue, a slow client or a rate lost
+	ThrottledIn, ThrottledOut     atomic.Int64 // messages discarded because a client had too many in a second
+	ReadsDelayed                  atomic.Int64 // times that a client was not read from because it had sent too many bytes in a second
 	SlowClients, ProtocolFailures atomic.Int64 // connections closed for it
 }
 
@@ -201,6 +206,8 @@ func limits(l, d core.Limits) core.Limits {
 	pick(&l.Sessions, d.Sessions)
 	pick(&l.DeviceFilters, d.DeviceFilters)
 	pick(&l.DeviceUnread, d.DeviceUnread)
+	pick(&l.MessageRate, d.MessageRate)
+	pick(&l.ByteRate, d.ByteRate)
 	l.MaxQueued = min(l.MaxQueued, maxQueued)
 	l.ReceiveMaximum = min(l.ReceiveMaximum, 65_535)
 	pickTime := func(v *time.Duration, d time.Duration) {
@@ -211,6 +218,7 @@ func limits(l, d core.Limits) core.Limits {
 	pickTime(&l.KeepAlive, d.KeepAlive)
 	pickTime(&l.MinKeepAlive, d.MinKeepAlive)
 	pickTime(&l.SessionExpiry, d.SessionExpiry)
+	pickTime(&l.ConnectInterval, d.ConnectInterval)
 	return l
 }
 
@@ -284,7 +292,7 @@ func (b *Broker) admit(ctx context.Context, src *source, plain bool, wait time.D
 // clientsFault reports whether a client that was not let in has only itself to blame: nobody is to be slowed down because
 // the hub is in a bad way.
 func clientsFault(err error) bool {
-	for _, ours := range []error{core.ErrStorage, core.ErrStopping, core.ErrBusy, core.ErrFull, core.ErrSessions} {
+	for _, ours := range []error{core.ErrStorage, core.ErrStopping, core.ErrBusy, core.ErrFull, core.ErrSessions, core.ErrReconnect} {
 		if errors.Is(err, ours) {
 			return false
 		}

@@ -56,6 +56,9 @@ type conn struct {
 	progress    progress        // with the batch
 	stored      bool            // the session outlives the connection
 	lingers     bool            // taken over, and reading what was sent before
+	meter       *meter          // of what the client sends; nil: it may send as much as it likes
+	metered     int64           // bytes that the meter has counted
+	throttled   bool            // messages were discarded
 	audience    *audience       // set when the session is bound; only its effort is for the reading goroutine
 
 	out  *outgoing // has its own lock

@@ -56,6 +56,7 @@ func (c *conn) leave(why *ending) {
 		c.leaving, c.since = why, time.Now()
 		c.wake.Store(true)
 		c.src.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which sees why
+		c.settled.Broadcast()
 	}
 }
 

@@ -48,6 +48,11 @@ type outgoing struct {
 	spent     []packet // stored ones that are not to be sent: to be taken out of storage
 	stats     *Stats
 	published int64 // messages that were written to buf
+
+	meter   *meter // nil: nothing is limited
+	timer   *time.Timer
+	timing  bool   // timer runs
+	proceed func() // what it calls
 }
 
 func newOutgoing(v mqtt.Version, window int, stats *Stats) *outgoing {
@@ -88,7 +93,7 @@ func (c *conn) flushLocked() {
 	if !o.dead && len(o.buf) > maxUnsent { // also while a write waits for the client: it can ask for much in that time
 		c.slow()
 	}
-	if o.writing || o.dead || len(o.buf) == 0 && !o.wantsFetch() {
+	if o.writing || o.dead || len(o.buf) == 0 && !o.wantsFetch() || o.paused() {
 		return
 	}
 	o.writing = true
@@ -112,6 +117,9 @@ func (c *conn) flush() {
 			c.slow()
 			break
 		}
+		if o.paused() {
+			break
+		}
 		patience := c.b.cfg.WriteTimeout
 		if o.closing {
 			patience = drainTime
@@ -125,18 +133,19 @@ func (c *conn) flush() {
 // write writes what is queued, for who has set o.writing. With the lock, which it gives up meanwhile.
 func (c *conn) write(patience time.Duration) {
 	o := c.out
-	b := o.buf
-	o.buf = nil
+	b, rest := o.portion()
+	o.buf = rest
 	o.written = len(b)
 	o.mu.Unlock()
 	c.src.nc.SetWriteDeadline(time.Now().Add(patience))
 	_, err := c.src.app.Write(b)
 	c.seen.bytesOut.Add(int64(len(b)))
-	if cap(b) <= 64<<10 {
+	if cap(b) <= 64<<10 && rest == nil {
 		writeBuffers.Put(&b)
 	}
 	o.mu.Lock()
 	o.written = 0
+	o.wrote(len(b))
 	if err != nil {
 		o.dead = true
 		c.src.nc.Close()
@@ -163,7 +172,7 @@ func (c *conn) sendNow(b []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.append(b)
-	if !o.writing && !o.dead && !o.closing && len(o.buf) > 0 && len(o.buf) <= maxNow && c.src.Drained() {
+	if !o.writing && !o.dead && !o.closing && len(o.buf) > 0 && len(o.buf) <= maxNow && !o.paused() && c.src.Drained() {
 		o.writing = true
 		c.write(nowTime)
 		o.writing = false
@@ -186,11 +195,15 @@ func (c *conn) drain() {
 	defer o.mu.Unlock()
 	o.closing = true
 	_ = c.src.nc.SetWriteDeadline(time.Now().Add(drainTime)) // who has not read until now is not waited for much longer
+	c.flushLocked()                                          // what waits for its turn
 	for o.writing {
 		o.flushed.Wait()
 	}
 	o.dead = true
 	o.buf = nil
+	if o.timer != nil {
+		o.timer.Stop()
+	}
 }
 
 // push gives a message to the client: at once if the window has room, else when it has. It reports whether the message
@@ -201,6 +214,10 @@ func (o *outgoing) push(p packet, l queueLimits) bool {
 	}
 	if p.qos == 0 {
 		if len(o.buf) > maxUnsentQ0 || o.crowded() {
+			return false
+		}
+		if o.meter.surplus() {
+			o.stats.ThrottledOut.Add(1)
 			return false
 		}
 		o.publish(p)
@@ -244,6 +261,7 @@ func (o *outgoing) start(p packet) {
 	}
 	o.inflight[p.id] = p
 	o.flying += p.size()
+	o.sent()
 	o.publish(p)
 }
 
@@ -251,7 +269,7 @@ func (o *outgoing) start(p packet) {
 // holds back stored messages far beyond one that is never acknowledged, see packetID.
 func (o *outgoing) canSend(p packet) bool {
 	return len(o.inflight) < o.max && (len(o.buf) == 0 || len(o.buf)+p.size() <= maxAhead) &&
-		(p.seq == 0 || o.near(p) || o.findOldest() && o.near(p))
+		(p.seq == 0 || o.near(p) || o.findOldest() && o.near(p)) && o.inTime()
 }
 
 func (o *outgoing) near(p packet) bool { return o.oldest == 0 || p.seq < o.oldest+spread }

@@ -46,6 +46,7 @@ func (c *conn) next() (mqtt.Frame, error) {
 	for {
 		if c.wake.Load() || !c.ready() {
 			c.submit()
+			c.rest()
 			if err := c.arm(); err != nil {
 				return mqtt.Frame{}, err
 			}

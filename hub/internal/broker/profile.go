@@ -63,9 +63,14 @@ func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 		return fmt.Errorf("%s: to %q: %w", dialect.EndForbidden, p.Topic, r)
 	}
 	c.log.Debug("message refused", "topic", string(p.Topic), "err", r)
-	if p.QoS == 0 {
-		return nil
+	if p.QoS > 0 {
+		c.nack(p, code, r.Text)
 	}
+	return nil
+}
+
+// nack says in an acknowledgement that a message is not taken, as far as the client's version can say it.
+func (c *conn) nack(p *mqtt.Publish, code mqtt.ReasonCode, text string) {
 	ack := mqtt.Ack{Type: mqtt.TypePubAck, ID: p.ID, Code: code}
 	if p.QoS == 2 {
 		ack.Type = mqtt.TypePubRec
@@ -74,12 +79,11 @@ func (c *conn) refuseMessage(p *mqtt.Publish, r *core.AnswerError) error {
 		ack.Code = mqtt.ReasonUnspecified
 	}
 	if !c.quiet { // [MQTT-3.1.2-29]
-		ack.Reason = r.Text
+		ack.Reason = text
 	}
 	b := c.collect()
 	b.Reply, _ = mqtt.AppendWithin(b.Reply, &ack, c.version, c.maxPacket)
 	b.Acks++
-	return nil
 }
 
 // closesOn reports whether the connection is closed when a message of that QoS is refused.

@@ -30,6 +30,9 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 	if answered, err := c.begin(&p); answered || err != nil {
 		return err
 	}
+	if c.meter.surplus() {
+		return c.discard(&p)
+	}
 	t := c.topic(p.Topic)
 	if why := c.barred(t, p.Retain); why != nil {
 		return c.forbidden(&p, t, why)

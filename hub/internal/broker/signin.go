@@ -168,6 +168,10 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	if err := c.checkWill(p.Will); err != nil {
 		return err
 	}
+	if !c.b.arrivals.admit(c.grant.Session, c.grant.Limits.ConnectInterval) {
+		c.b.stats.TooSoon.Add(1)
+		return core.ErrReconnect
+	}
 	c.clean, c.will, c.addr = p.CleanStart, p.Will, claim.Remote.Addr().Unmap().String()
 	c.heard = time.Now()
 	if c.grant.Lifetime > 0 {
@@ -178,6 +182,7 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	c.log = c.b.log.With("dialect", c.grant.Session.Dialect, "tenant", c.grant.Session.Tenant, "client", c.grant.Session.ClientID)
 	c.frames.SetMax(c.grant.Limits.MaxPacketBytes)
 	c.watch(claim)
+	c.meterRates()
 	c.b.joinBacklog(c)
 	if err := c.b.evict(ctx, c); err != nil {
 		c.b.leaveBacklog(c)

@@ -101,6 +101,15 @@ type Limits struct {
 	Sessions       int           // that the device may have, connected or kept; -1: any number
 	DeviceFilters  int           // subscriptions of all its sessions together; -1: any number
 	DeviceUnread   int           // bytes that wait in memory for all its connections; -1: any number
+
+	// MessageRate is how many messages are taken from the client in a second, and as many sent to it, besides a second's worth
+	// that it has saved; 0: any number. Those beyond are discarded: a client of MQTT 5 is told in the acknowledgement, others get
+	// none. Towards the client only those at QoS 0 are, the others wait.
+	MessageRate int
+	// ByteRate is how many bytes are read from the client in a second, and as many written to it. More have to wait. 0: any number.
+	ByteRate int
+	// ConnectInterval is the shortest time between two connections of a session; 0: none. One that comes too soon is refused.
+	ConnectInterval time.Duration
 }
 
 // A Message is an application message on its way to clients.

@@ -52,6 +52,10 @@ var (
 	ErrFull = fmt.Errorf("the hub has as many connections as it may have: %w", ErrTooLarge)
 	// ErrSessions means that the device, or its tenant, has as many MQTT sessions as it may have.
 	ErrSessions = fmt.Errorf("too many MQTT sessions: %w", ErrTooLarge)
+	// ErrReconnect means that a client id connects again sooner than it may.
+	ErrReconnect = fmt.Errorf("the client id connects too often: %w", ErrTooLarge)
+	// ErrRate means that a client sends more messages in a second than it may.
+	ErrRate = fmt.Errorf("more messages in a second: %w", ErrTooLarge)
 )
 
 // A SignInError is a refusal that knows whom it concerns. Dialects return it so that operators find it; clients are told

@@ -252,6 +252,8 @@ var kinds = []struct {
 }{
 	{core.ErrFull, "limit", "See docs/limits.md for the limit, and how to raise it."},
 	{core.ErrSessions, "limit", "See docs/limits.md. A client that uses a new client id each time leaves a session behind each time: `fairlead session list` shows them."},
+	{core.ErrReconnect, "limit", "See aws_service_limits in docs/limits.md: a client id may connect once a second. Two clients with the same id end each other's connections, and come here soon."},
+	{core.ErrRate, "limit", "See aws_service_limits in docs/limits.md: messages beyond a hundred in a second are discarded."},
 	{core.ErrBusy, "busy", "Thousands of clients connect at the same moment: those that come back after a while will be let in."},
 	{core.ErrUnknownClient, "unknown_client", "It showed no certificate and no user name that a platform of this hub recognises: does the device have what it was given, and does the client send it?"},
 	{core.ErrUnauthenticated, "credentials", "The credentials are wrong or missing: compare them with those that the device was given."},

@@ -38,6 +38,9 @@ type Config struct {
 	// negative: any number.
 	ShadowsPerSecond int
 
+	// ServiceLimits has connections bounded in messages, bytes and connects for each second as they are at the service.
+	ServiceLimits bool
+
 	// Refused is told of requests with wrong or missing credentials. nil: nobody is told.
 	Refused func(core.Refusal)
 

@@ -99,11 +99,30 @@ func (d *Dialect) grant(ctx context.Context, c core.Claim, who *caller, seen uin
 	k, _ := l.session()
 	return core.Grant{
 		Session: k, Assigned: clientID, Device: l.device, Rules: l.rules, Retain: true, Lifetime: who.life, Profile: profile,
-		Limits: core.Limits{
-			MaxPacketBytes: maxPacketBytes, Inflight: 100, ReceiveMaximum: 100, TopicAliases: 8, MaxFilters: 50, PacketFilters: 8,
-			KeepAlive: 1200 * time.Second, MinKeepAlive: 30 * time.Second, SessionExpiry: who.account.sessionExpiry(),
-		},
+		Limits: d.limits(who.account),
 	}, l, nil
+}
+
+// What the service takes of a connection in a second, and gives it (AWS IoT Core quotas: "publish requests per second per
+// connection", of which those beyond "are discarded"; "throughput per second per connection", beyond which data "is delayed";
+// "connect requests per second per client ID"). Each direction counts for itself, as the metrics PublishIn.Throttle and
+// PublishOut.Throttle do.
+const (
+	serviceMessages = 100
+	serviceBytes    = 512 << 10
+	serviceConnects = time.Second // between two of a client id
+)
+
+// limits bounds what a connection can use.
+func (d *Dialect) limits(a account) core.Limits {
+	l := core.Limits{
+		MaxPacketBytes: maxPacketBytes, Inflight: 100, ReceiveMaximum: 100, TopicAliases: 8, MaxFilters: 50, PacketFilters: 8,
+		KeepAlive: 1200 * time.Second, MinKeepAlive: 30 * time.Second, SessionExpiry: a.sessionExpiry(),
+	}
+	if d.cfg.ServiceLimits {
+		l.MessageRate, l.ByteRate, l.ConnectInterval = serviceMessages, serviceBytes, serviceConnects
+	}
+	return l
 }
 
 // maxPacketBytes is the remaining length of the largest packet, so that clients are told 149504 (awsiotsdk 1.31.0 takes it).

@@ -152,6 +152,34 @@ func TestConnectRules(t *testing.T) {
 	}
 }
 
+// The rates of the service are there for who asks for them.
+func TestServiceLimits(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		g := newConnRig(t)
+		g.d.cfg.ServiceLimits = on
+		g.policy("p", permissive...)
+		crt, _ := g.enrol([]string{"p"})
+		c := g.connect(crt, mqtt.Connect{Version: mqtt.V5, ClientID: "pump", CleanStart: true})
+		discarded := 0
+		for range 300 {
+			if ack := c.PublishWith(mqtt.Publish{Topic: []byte("pump/x"), QoS: 1}); ack.Code == mqtt.ReasonQuotaExceeded {
+				discarded++
+			} else if ack.Code.Failed() {
+				t.Fatalf("got %v", ack.Code)
+			}
+		}
+		if discarded > 200 || !on && discarded > 0 {
+			t.Errorf("limits %v: %d messages of 300 were discarded", on, discarded)
+		}
+		if got := g.broker.Stats().ThrottledIn.Load(); got != int64(discarded) {
+			t.Errorf("limits %v: %d were counted, %d discarded", on, got, discarded)
+		}
+		if l := g.d.limits(account{}); on && (l.MessageRate != 100 || l.ByteRate != 524_288 || l.ConnectInterval != time.Second) {
+			t.Errorf("got %+v", l)
+		}
+	}
+}
+
 func TestConnAck5(t *testing.T) {
 	g := newConnRig(t)
 	g.policy("p", permissive...)
