@@ -162,6 +162,12 @@ func (c *Conn) lookForAlert(body []byte) {
 // Alert returns the fatal alert of TLS that the client has sent in the clear, 0 if it has not.
 func (c *Conn) Alert() byte { return c.alert }
 
+// drop forgets what nobody will read any more: a client says goodbye to TLS behind its last packet, in the same segment.
+func (c *Conn) drop() {
+	c.r = c.w
+	c.free()
+}
+
 func (c *Conn) free() {
 	if c.cipher != nil && c.r == c.w {
 		cipherBuffers.Put(c.cipher)
@@ -206,9 +212,13 @@ func (c *Conn) Park() error {
 
 // Finish ends the connection in good order: the peer gets what was written and an end of stream. It then has a moment
 // to read it, because closing a socket with unread input would reset it, and the reset can overtake and destroy what
-// was sent. Must be called by the reader.
+// was sent. A peer that has ended the connection itself gets nothing more. Must be called by the reader.
 func (c *Conn) Finish() {
 	defer func() { _ = c.Close() }()
+	c.drop()
+	if c.raw != nil && hungUp(c.raw) {
+		return
+	}
 	if c.web != nil && !c.web.old {
 		c.sendClose(websocket.CloseNormal)
 	}

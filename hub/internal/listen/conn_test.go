@@ -93,3 +93,73 @@ func TestConnOverTLS(t *testing.T) {
 		nc.Close()
 	}
 }
+
+// A peer that has ended the connection gets what was written before, and neither a reset nor a word more; a Conn keeps no
+// buffer for what it will not read.
+func TestFinishBehindAGoodbye(t *testing.T) {
+	server, client := serverTLS(t, tls.VersionTLS13)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heard := make(chan string, 1)
+	go func() {
+		defer close(heard)
+		tcp, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return
+		}
+		defer tcp.Close()
+		_ = tcp.SetDeadline(time.Now().Add(30 * time.Second))
+		c := tls.Client(tcp, client)
+		_, _ = c.Write([]byte("goodbye"))
+		_ = c.CloseWrite() // behind the last packet, and perhaps in one segment with it
+		_ = tcp.(*net.TCPConn).CloseWrite()
+		got, err := io.ReadAll(tcp) // a reset is an error
+		if err != nil {
+			heard <- err.Error()
+		} else if len(got) > 0 {
+			heard <- "something"
+		}
+	}()
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+	s := NewConn(nc, server)
+	if _, err := io.ReadFull(s, make([]byte, len("goodbye"))); err != nil {
+		t.Fatal(err)
+	}
+	// The end has come when a look at the socket finds the goodbye of TLS or, behind it, that.
+	if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	s.Finish()
+	if s.cipher != nil {
+		t.Error("a buffer is held after the end")
+	}
+	if text, ok := <-heard; ok {
+		t.Errorf("the peer heard %s", text)
+	}
+}
+
+// What lies behind the last packet that is read is given up with its buffer.
+func TestFinishGivesTheBufferBack(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	c := NewConn(ours, &tls.Config{})
+	go func() { _, _ = theirs.Write([]byte{22, 3, 1, 0, 9, 1, 2, 3, 4}) }()
+	if _, err := c.readCipher(make([]byte, 3)); err != nil || c.cipher == nil {
+		t.Fatalf("err %v, a buffer: %t", err, c.cipher != nil)
+	}
+	go func() { _, _ = io.Copy(io.Discard, theirs) }()
+	c.Finish()
+	if c.cipher != nil {
+		t.Error("a buffer is held after the end")
+	}
+}

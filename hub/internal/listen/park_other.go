@@ -8,3 +8,5 @@ import "syscall"
 const canPark = false
 
 func waitReadable(syscall.RawConn) error { return nil }
+
+func hungUp(syscall.RawConn) bool { return false }

@@ -15,3 +15,19 @@ func waitReadable(raw syscall.RawConn) error {
 		return err != syscall.EAGAIN && err != syscall.EINTR
 	})
 }
+
+// hungUp discards what has come from the peer, and reports whether it has ended the connection. It does not wait.
+func hungUp(raw syscall.RawConn) (over bool) {
+	const looks = 16 // who sends for ever has not hung up
+	err := raw.Control(func(fd uintptr) {
+		var waste [512]byte
+		for range looks {
+			n, err := syscall.Read(int(fd), waste[:])
+			if n <= 0 && err != syscall.EINTR {
+				over = err != syscall.EAGAIN
+				return
+			}
+		}
+	})
+	return over || err != nil
+}
