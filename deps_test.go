@@ -119,6 +119,7 @@ var layers = []struct{ pkg, may, why string }{
 	{"hub/internal/metrics", "", "it shows what it is handed"},
 	{"hub", "hub/... internal/topic", "it wires, so it knows everything, except the SDK and the test helpers"},
 	{"hub/hubtest", "hub hub/admin identity internal/memnet internal/wire/astartewire", "users import it into their tests; it does what operators do, and no SDK may"},
+	{"cmd/fairlead/internal/heap", "", "it tells the runtime of the process something, whatever runs in it"},
 	{"cmd/fairlead/internal/config", "hub", "a setting is a field of the hub's configuration; the file format is nobody else's business"},
 	{"examples/*", ". astarte awsiot identity outbox outbox/sqlitebox", "what users write has public packages only"},
 	{

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/fairlead-iot/fairlead/cmd/fairlead/internal/config"
+	"github.com/fairlead-iot/fairlead/cmd/fairlead/internal/heap"
 	"github.com/fairlead-iot/fairlead/hub"
 )
 
@@ -94,12 +95,16 @@ The first interrupt or SIGTERM stops the hub in order, the second one at once; n
 	return cmd
 }
 
+// heapFloor is how much is allocated before garbage is collected, see package heap.
+const heapFloor = 16 << 20
+
 // runHub runs a hub until a signal comes. ready, which may be nil, is called when it serves.
 func runHub(ctx context.Context, cfg hub.Config, ready func(context.Context, *hub.Hub)) error {
 	h, err := hub.New(cfg)
 	if err != nil {
 		return err
 	}
+	defer heap.Floor(heapFloor)()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// What is started here has ended when this function returns.
