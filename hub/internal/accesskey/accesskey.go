@@ -251,6 +251,9 @@ func (ks *Keys) changing(tx Tx) {
 	tx.Undo(ended)
 }
 
+// Forget has the keys read anew: it is called in transactions that delete the records of a whole tenant.
+func (ks *Keys) Forget(tx Tx) { ks.changing(tx) }
+
 // Find returns a key by its id, whosever it is, with its secret. One that is not there, or has expired, is core.ErrNotFound.
 func (ks *Keys) Find(ctx context.Context, id string, now time.Time) (Key, Secret, error) {
 	ring := ks.ring.Load()

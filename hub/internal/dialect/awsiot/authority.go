@@ -77,7 +77,7 @@ func (d *Dialect) registerUnknown(ctx context.Context, by *authority, leaf *x509
 		ID: certificateID(leaf.Raw), PEM: string(pemOf(leaf.Raw)), CA: by.ID, Status: statusPendingActivation, Mode: modeDefault, Version: 1,
 		Created: now, Changed: now, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	}
-	err := d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+	err := d.write(ctx, by.account.Tenant, func(tx *commit.Tx) error {
 		return d.insertCertificate(tx, by.account.Tenant, c)
 	})
 	if err != nil && !errors.Is(err, core.ErrConflict) {
@@ -92,7 +92,7 @@ func (d *Dialect) registerUnknown(ctx context.Context, by *authority, leaf *x509
 // announce tells the account of a certificate that was registered by its authority and waits to be activated, and provisions
 // its device if the authority has a template.
 func (d *Dialect) announce(ctx context.Context, a account, c certificate) error {
-	err := d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+	err := d.write(ctx, a.Tenant, func(tx *commit.Tx) error {
 		now := strconv.FormatInt(millis(tx.Now()), 10)
 		payload, err := json.Marshal(map[string]any{
 			"certificateId": c.ID, "caCertificateId": c.CA, "timestamp": millis(tx.Now()), "certificateStatus": statusPendingActivation,

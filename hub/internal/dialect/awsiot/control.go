@@ -31,7 +31,7 @@ const (
 )
 
 // do runs f in a transaction and waits until it is on disk.
-func (c *call) do(f func(*commit.Tx) error) error { return c.d.cfg.Committer.Do(c.ctx(), f) }
+func (c *call) do(f func(*commit.Tx) error) error { return c.d.write(c.ctx(), c.tenant(), f) }
 
 // missing replaces the error of something that is not there by the platform's, with these words.
 func missing(err error, format string, args ...any) error {

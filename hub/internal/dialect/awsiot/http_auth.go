@@ -68,7 +68,7 @@ func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *si
 	if err != nil {
 		return nil, err
 	}
-	a, err := d.account(ctx, key.Tenant)
+	a, err := d.account(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -87,20 +87,58 @@ func (d *Dialect) knownKey(ctx context.Context, sig *sigv4.Signature) error {
 	return err
 }
 
-// account returns the account of a tenant, and makes it when it is asked for first: having an access key is enough.
-func (d *Dialect) account(ctx context.Context, t core.TenantID) (a account, err error) {
+// account returns the account of an access key, and makes it when it is asked for first: having a key is enough. Keys are
+// kept in memory, so that it is looked whether this one is on disk still: those of a tenant that is being deleted, or was,
+// open nothing, whoever has its name now.
+func (d *Dialect) account(ctx context.Context, k accesskey.Key) (a account, err error) {
+	made := false
 	err = d.view(ctx, func(rd store.Reader) error {
-		a, err = readAccount(rd, t)
+		known, err := hasRecord(rd, k.Tenant, keyAccessKey+k.ID)
+		if err == nil && known {
+			known, err = isOpen(rd, k.Tenant)
+		}
+		if err != nil {
+			return err
+		} else if !known {
+			return fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, k.ID)
+		}
+		a, err = readAccount(rd, k.Tenant)
+		made, err = present(err)
 		return err
 	})
-	if !errors.Is(err, core.ErrNotFound) {
+	if err != nil || made {
 		return a, err
 	}
-	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
-		a, err = d.makeAccount(tx, t)
+	err = d.write(ctx, k.Tenant, func(tx *commit.Tx) (err error) {
+		a, err = d.makeAccount(tx, k.Tenant)
 		return err
 	})
 	return a, err
+}
+
+// isOpen reports whether a tenant is there and is not being deleted.
+func isOpen(rd interface {
+	Tenant(id core.TenantID) (core.Tenant, error)
+}, t core.TenantID,
+) (bool, error) {
+	x, err := rd.Tenant(t)
+	found, err := present(err)
+	return found && !x.Deleting, err
+}
+
+var errClosed = fmt.Errorf("%w: the account is being deleted", core.ErrDenied)
+
+// write runs f in a transaction, unless the tenant is being deleted, or was meanwhile: records that are written then would be
+// those of the next one of its name.
+func (d *Dialect) write(ctx context.Context, t core.TenantID, f func(*commit.Tx) error) error {
+	return d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+		if open, err := isOpen(tx, t); err != nil {
+			return err
+		} else if !open {
+			return errClosed
+		}
+		return f(tx)
+	})
 }
 
 // forgetAccessKey ends the connections of an access key that has been deleted.
@@ -111,7 +149,7 @@ func (d *Dialect) forgetAccessKey(tx *commit.Tx, e core.Event) error {
 	if err := json.Unmarshal(e.Data, &key); err != nil {
 		return fmt.Errorf("event %s: %w: %v", e.Kind, core.ErrInvalid, err)
 	}
-	d.standing(e.Device.Tenant).changes.Add(1)
+	d.standing(e.Device.Tenant).changing(tx)
 	return d.disconnectPrincipal(tx, e.Device.Tenant, keyAccessKey+key.ID)
 }
 
@@ -143,6 +181,11 @@ func (c *call) authenticateCertificate() error {
 		v.sourceIP = remote.Addr().Unmap().String()
 	}
 	return c.view(func(rd store.Reader) error {
+		if open, err := isOpen(rd, a.Tenant); err != nil {
+			return err
+		} else if !open {
+			return errClosed
+		}
 		papers, err := c.d.papersOf(rd, a.Tenant, id, v)
 		if err == nil {
 			c.bound = papers.bind()

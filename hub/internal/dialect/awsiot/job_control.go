@@ -90,7 +90,7 @@ const keyJob = "job/"
 
 // changeJobs runs f in a transaction, and tells what it has changed. what is what the operation is about, for errors.
 func (d *Dialect) changeJobs(ctx context.Context, t core.TenantID, what string, f func(tx *commit.Tx, a *account, x *job.Session) error) error {
-	err := d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+	err := d.write(ctx, t, func(tx *commit.Tx) error {
 		a, err := readAccount(tx, t)
 		if err != nil {
 			return err

@@ -58,7 +58,7 @@ func (d *Dialect) updateJobExecution(ctx context.Context, t core.TenantID, thing
 	if err != nil {
 		return nil, jobsDataError(err)
 	}
-	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+	err = d.write(ctx, t, func(tx *commit.Tx) error {
 		return d.jobs.change(tx, t, func(x *job.Session) error {
 			reply, err := updateForDevice(x, newViewer(x.Book, tx.Now()), core.DeviceID(thing), id, r)
 			reply.JobDocument = asText(reply.JobDocument)

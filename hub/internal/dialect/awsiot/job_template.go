@@ -53,7 +53,7 @@ func (d *Dialect) createJobTemplate(ctx context.Context, t core.TenantID, id str
 	if !awswire.ValidJobID(id) {
 		return out, refuse(invalidRequest, "Invalid job template id %.128q", id)
 	}
-	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+	err = d.write(ctx, t, func(tx *commit.Tx) error {
 		a, err := readAccount(tx, t)
 		if err != nil {
 			return err
@@ -158,7 +158,7 @@ func (d *Dialect) describeJobTemplate(ctx context.Context, t core.TenantID, id s
 
 // deleteJobTemplate deletes a template.
 func (d *Dialect) deleteJobTemplate(ctx context.Context, t core.TenantID, id string) error {
-	err := d.cfg.Committer.Do(ctx, func(tx *commit.Tx) error {
+	err := d.write(ctx, t, func(tx *commit.Tx) error {
 		if known, err := hasRecord(tx, t, keyJobTemplate+id); err != nil || !known {
 			return cmp.Or(err, core.ErrNotFound)
 		}

@@ -37,7 +37,8 @@ type liveKey struct {
 type standing struct {
 	// version grows when a decision of one of the account's policies may be another one.
 	version atomic.Uint64
-	// changes grows when anything has changed that decides what a connection may do: who signs in compares it.
+	// changes grows when anything has changed that decides what a connection may do: who signs in compares it. It grows in the
+	// transaction, and again when that is on disk: who signs in in between reads what was before.
 	changes atomic.Uint64
 
 	mu       sync.Mutex
@@ -66,10 +67,20 @@ func (d *Dialect) standing(t core.TenantID) *standing {
 	return s
 }
 
+// changing is called in transactions that change what decides about connections.
+func (s *standing) changing(tx *commit.Tx) {
+	s.changes.Add(1)
+	tx.After(func() { s.changes.Add(1) })
+}
+
 // forgetAccount forgets what is kept of an account that is there no more.
 func (d *Dialect) forgetAccount(tx *commit.Tx, t core.TenantID) {
 	d.accounts.changing(tx)
 	d.authorities.changing(tx)
+	d.standing(t).changing(tx)
+	if d.cfg.Keys != nil {
+		d.cfg.Keys.Forget(tx)
+	}
 	d.live.mu.Lock()
 	defer d.live.mu.Unlock()
 	old := d.live.accounts[t]
@@ -158,7 +169,7 @@ func (s *standing) count(list []*policySlot, n int) {
 // thing's attributes and groups, "cacert/ID" an authority, "account" the account's settings.
 func (d *Dialect) changed(tx *commit.Tx, t core.TenantID, what string) error {
 	s := d.standing(t)
-	s.changes.Add(1)
+	s.changing(tx)
 	switch {
 	case what == keyAccount:
 		d.accounts.changing(tx)

@@ -187,6 +187,9 @@ func (d *Dialect) deleteCertificate(tx *commit.Tx, t core.TenantID, id string) e
 	if err != nil {
 		return err
 	}
+	if err := d.changed(tx, t, certResource+id); err != nil {
+		return err
+	}
 	return d.disconnectPrincipal(tx, t, certResource+id)
 }
 
