@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
@@ -21,7 +22,7 @@ type authority struct {
 	*ca.Foreign
 }
 
-// readAuthorities returns the authorities of all accounts by their subject as it is in certificates. They are kept because
+// readAuthorities returns the authorities of all accounts by their subject as it is in certificates, the first registered first. They are kept because
 // each handshake with a certificate that is not ours asks for them.
 func (d *Dialect) readAuthorities(ctx context.Context) (map[string][]*authority, error) {
 	byName := map[string][]*authority{}
@@ -44,20 +45,37 @@ func (d *Dialect) readAuthorities(ctx context.Context) (map[string][]*authority,
 				byName[name] = append(byName[name], &authority{c, a, f})
 			}
 		}
+		for _, list := range byName {
+			slices.SortStableFunc(list, func(a, b *authority) int { return a.Created.Compare(b.Created) })
+		}
 		return nil
 	})
 	return byName, err
 }
 
-// issuer returns the registered authority that has signed a certificate which is valid now. Errors are those of ca.CA.Verify;
-// ca.ErrUnknownIssuer: none of them has.
-func (d *Dialect) issuer(ctx context.Context, leaf *x509.Certificate) (*authority, error) {
+// issuer returns the registered authority that has signed a certificate which is valid now, for a connection to a host. One that
+// was registered without a proof counts in the account that the server name means, and nowhere else: anybody can register anybody's
+// (AWS IoT guide, "Registering a CA certificate in SNI_ONLY mode"). Errors are those of ca.CA.Verify; ca.ErrUnknownIssuer: none has.
+func (d *Dialect) issuer(ctx context.Context, host string, leaf *x509.Certificate) (*authority, error) {
+	meant, named := d.tenantOf(host), namedTenant(host)
+	by, err := d.issuerOf(ctx, leaf, func(a *authority) bool { return a.account.Tenant == named })
+	if named != "" && by != nil {
+		return by, err
+	}
+	return d.issuerOf(ctx, leaf, func(a *authority) bool { return a.Mode != modeSNIOnly || a.account.Tenant == meant })
+}
+
+// issuerOf returns the first registered of those authorities that counts and has signed a certificate.
+func (d *Dialect) issuerOf(ctx context.Context, leaf *x509.Certificate, counts func(*authority) bool) (*authority, error) {
 	byName, err := d.authorities.get(func() (map[string][]*authority, error) { return d.readAuthorities(ctx) })
 	if err != nil {
 		return nil, fmt.Errorf("registered authorities: %w", err)
 	}
 	failed := fmt.Errorf("verify certificate: %w: %w %.200q", core.ErrUnauthenticated, ca.ErrUnknownIssuer, leaf.Issuer.String())
 	for _, a := range byName[string(leaf.RawIssuer)] {
+		if !counts(a) {
+			continue
+		}
 		err := a.Verify(leaf, d.cfg.Now())
 		if err == nil {
 			return a, nil

@@ -174,7 +174,16 @@ func (c *call) registrationRequest() (r registration, leaf *x509.Certificate, er
 	if err != nil {
 		return r, nil, refuse(badCertificate, "The certificate cannot be read: %v", err)
 	}
-	return r, leaf, nil
+	return r, leaf, c.d.mayBeRegistered(leaf)
+}
+
+// mayBeRegistered refuses certificates that our CA has signed for devices of other platforms: whoever registered one of those
+// would have taken another tenant's device away.
+func (d *Dialect) mayBeRegistered(leaf *x509.Certificate) error {
+	if leaf.Subject.CommonName != issuedName && !errors.Is(d.cfg.CA.Verify(leaf), ca.ErrUnknownIssuer) {
+		return refuse(badCertificate, "The certificate was issued by this hub for a device of another platform.")
+	}
+	return nil
 }
 
 func (c *call) registered(crt certificate) (any, error) {

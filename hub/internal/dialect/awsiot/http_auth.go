@@ -161,7 +161,7 @@ func (c *call) authenticateCertificate() error {
 	}
 	leaf := c.r.TLS.PeerCertificates[0]
 	id := certificateID(leaf.Raw)
-	a, _, err := c.d.findCertificate(c.ctx(), c.r.TLS.ServerName, id)
+	a, _, err := c.d.findCertificate(c.ctx(), c.r.TLS.ServerName, leaf)
 	if errors.Is(err, core.ErrNotFound) {
 		// Of a registered authority's it may be the first connection.
 		err = c.d.unknownCertificate(c.ctx(), core.Claim{Certificate: leaf, ServerName: c.r.TLS.ServerName})

@@ -104,9 +104,14 @@ func accountID(t core.TenantID) string {
 	return fmt.Sprintf("%012d", binary.BigEndian.Uint64(sum[:8])%digits)
 }
 
-// tenantOf returns the tenant that a host name means: "ACCOUNT.iot.REGION.amazonaws.localhost" or "ACCOUNT-ats.iot...", which
-// is what DescribeEndpoint tells; else the default tenant, which may be "".
+// tenantOf returns the tenant that a host name means: the one that it names, else the default tenant, which may be "".
 func (d *Dialect) tenantOf(host string) core.TenantID {
+	return cmp.Or(namedTenant(host), d.cfg.DefaultTenant)
+}
+
+// namedTenant returns the tenant that a host name names, "" if it names none: "ACCOUNT.iot.REGION.amazonaws.localhost" or
+// "ACCOUNT-ats.iot...", which is what DescribeEndpoint tells.
+func namedTenant(host string) core.TenantID {
 	first, rest, ok := strings.Cut(strings.ToLower(host), ".")
 	service, rest, ok2 := strings.Cut(rest, ".")
 	if ok && ok2 && oneOf(service, "iot", "credentials", "jobs") && strings.Contains(rest, "amazonaws") {
@@ -114,7 +119,7 @@ func (d *Dialect) tenantOf(host string) core.TenantID {
 			return t
 		}
 	}
-	return d.cfg.DefaultTenant
+	return ""
 }
 
 // view runs f on a snapshot.

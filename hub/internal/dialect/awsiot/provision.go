@@ -50,6 +50,9 @@ func (d *Dialect) freshCertificate(ctx context.Context, t core.TenantID, p *prov
 		if err != nil {
 			return crt, refuse(badCertificate, "The certificate cannot be read: %v", err)
 		}
+		if err := d.mayBeRegistered(leaf); err != nil {
+			return crt, err
+		}
 		crt = d.certificateRecord(leaf, p.PEM, p.Status)
 		err = d.view(ctx, func(rd store.Reader) error {
 			by, err := authorityOf(rd, t, leaf, p.CAPEM)

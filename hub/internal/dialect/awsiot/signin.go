@@ -233,7 +233,7 @@ func (d *Dialect) mayNotConnect(l *link) error {
 // byCertificate finds a certificate on record.
 func (d *Dialect) byCertificate(ctx context.Context, c core.Claim) (*caller, uint64, error) {
 	id := certificateID(c.Certificate.Raw)
-	a, crt, err := d.findCertificate(ctx, c.ServerName, id)
+	a, crt, err := d.findCertificate(ctx, c.ServerName, c.Certificate)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil, 0, d.unknownCertificate(ctx, c)
 	} else if err != nil {
@@ -263,29 +263,53 @@ func (d *Dialect) byCertificate(ctx context.Context, c core.Claim) (*caller, uin
 	return who, seen, err
 }
 
-// findCertificate finds a certificate on record: in the account of the server name, or else in any.
-func (d *Dialect) findCertificate(ctx context.Context, host, id string) (a account, crt certificate, err error) {
+// findCertificate finds a certificate on record: in the account that the server name names, else in the one with the best claim
+// to it. Anybody can register a certificate without proving anything, and certificates are no secret: such a claim yields to one
+// that was proven (by our CA, or by a registered authority that the account has proven to own), and to an earlier one.
+func (d *Dialect) findCertificate(ctx context.Context, host string, leaf *x509.Certificate) (a account, crt certificate, err error) {
 	all, err := d.allAccounts(ctx)
 	if err != nil || len(all) == 0 {
 		return a, crt, errors.Join(err, core.ErrNotFound)
 	}
-	first := d.tenantOf(host)
+	id, named := certificateID(leaf.Raw), namedTenant(host)
+	found := false
 	err = d.view(ctx, func(rd store.Reader) error {
-		for _, a = range all {
-			if a.Tenant == first {
-				if crt, err = readCertificate(rd, a.Tenant, id); !errors.Is(err, core.ErrNotFound) {
-					return err
-				}
-			}
-		}
-		for _, a = range all {
-			if crt, err = readCertificate(rd, a.Tenant, id); !errors.Is(err, core.ErrNotFound) {
+		for _, x := range all {
+			c, err := readCertificate(rd, x.Tenant, id)
+			if errors.Is(err, core.ErrNotFound) {
+				continue
+			} else if err != nil {
 				return err
 			}
+			if x.Tenant == named {
+				a, crt, found = x, c, true
+				return nil
+			}
+			if !found || c.better(&crt) {
+				a, crt, found = x, c, true
+			}
 		}
-		return core.ErrNotFound
+		return nil
 	})
+	if err == nil && found && crt.Mode == modeSNIOnly && a.Tenant != named {
+		by, ierr := d.issuer(ctx, host, leaf)
+		if errors.Is(ierr, core.ErrStorage) {
+			return a, crt, ierr
+		}
+		found = by == nil || by.account.Tenant == a.Tenant
+	}
+	if err == nil && !found {
+		err = core.ErrNotFound
+	}
 	return a, crt, err
+}
+
+// better reports whether the claim to a certificate that a record stands for goes before that of another account's record.
+func (c *certificate) better(than *certificate) bool {
+	if proven := c.Mode != modeSNIOnly; proven != (than.Mode != modeSNIOnly) {
+		return proven
+	}
+	return c.Created.Before(than.Created)
 }
 
 // allAccounts returns the accounts of all tenants.
@@ -423,7 +447,7 @@ func allGroups(rd store.RecordReader, t core.TenantID, thing string) ([]string, 
 // unknownCertificate refuses a certificate that is on no account's record, if it is for us to judge. One that an authority has
 // signed which an account lets register its devices is put on record first.
 func (d *Dialect) unknownCertificate(ctx context.Context, c core.Claim) error {
-	issuer, err := d.issuer(ctx, c.Certificate)
+	issuer, err := d.issuer(ctx, c.ServerName, c.Certificate)
 	if err != nil && !errors.Is(err, ca.ErrUnknownIssuer) {
 		return err
 	}
@@ -443,9 +467,9 @@ func (d *Dialect) unknownCertificate(ctx context.Context, c core.Claim) error {
 // VerifyForeign implements dialect.Verifier: certificates of others are those that are on record, and those that a registered
 // authority has signed. Whether they open anything is decided when the client signs in.
 func (d *Dialect) VerifyForeign(ctx context.Context, leaf *x509.Certificate) error {
-	_, _, err := d.findCertificate(ctx, "", certificateID(leaf.Raw))
+	_, _, err := d.findCertificate(ctx, "", leaf)
 	if errors.Is(err, core.ErrNotFound) {
-		_, err = d.issuer(ctx, leaf)
+		_, err = d.issuerOf(ctx, leaf, func(*authority) bool { return true }) // the server name is not known here
 	}
 	return err
 }
