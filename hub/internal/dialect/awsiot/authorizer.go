@@ -53,16 +53,29 @@ func parseLogin(c core.Claim) login {
 	l.user, l.params = parseUsername(c.Username)
 	if c.Web != nil {
 		l.header = c.Web.Header
-		if q, err := url.ParseQuery(c.Web.Query); err == nil {
-			for k, v := range q {
-				if _, known := l.params[k]; !known && len(v) == 1 {
-					l.params[k] = v[0]
-				}
+		for k, v := range queryOf(c.Web.Query) {
+			if _, known := l.params[k]; !known && len(v) == 1 {
+				l.params[k] = v[0]
 			}
 		}
 	}
 	l.custom = l.value(authorizerName) != "" || l.value(authorizerSignature) != ""
 	return l
+}
+
+// queryOf takes the query of a WebSocket's request apart. Unlike url.ParseQuery it has a semicolon for what it is, and passes over
+// what it cannot read: one bad parameter must not make another one that says who signs in go away.
+func queryOf(query string) url.Values {
+	all := url.Values{}
+	for pair := range strings.SplitSeq(query, "&") {
+		k, v, _ := strings.Cut(pair, "=")
+		name, kerr := url.QueryUnescape(k)
+		value, verr := url.QueryUnescape(v)
+		if kerr == nil && verr == nil && name != "" {
+			all.Add(name, value)
+		}
+	}
+	return all
 }
 
 // parseUsername takes a user name apart: NAME?KEY=VALUE&... with what SDKs append to count their users. That begins with "?"

@@ -177,9 +177,12 @@ func (d *Dialect) bySignature(ctx context.Context, c core.Claim) (*caller, uint6
 		return nil, 0, fmt.Errorf("%w: %w", core.ErrUnauthenticated, err)
 	}
 	seen := d.standing(s.account.Tenant).changes.Load()
-	v := d.valuesOf(c)
+	v, life := d.valuesOf(c), signedLife
+	if ends := s.key.Expires; !ends.IsZero() {
+		life = max(min(life, ends.Sub(d.cfg.Now())), 1)
+	}
 	return &caller{
-		account: s.account, principal: s.principal(), all: true, life: signedLife, expires: "WEBSOCKET_TTL_EXPIRATION",
+		account: s.account, principal: s.principal(), all: true, life: life, expires: "WEBSOCKET_TTL_EXPIRATION",
 		thing: thingName(c.ClientID),
 		load: func(rd store.RecordReader) (*papers, error) {
 			known, err := hasRecord(rd, s.account.Tenant, keyAccessKey+s.key.ID)
@@ -254,7 +257,11 @@ func (d *Dialect) byCertificate(ctx context.Context, c core.Claim) (*caller, uin
 	seen := d.standing(a.Tenant).changes.Load()
 	v := d.valuesOf(c)
 	v.certificate = c.Certificate
-	who := &caller{account: a, principal: certResource + id, life: max(c.Certificate.NotAfter.Sub(now), 1)}
+	ends := c.Certificate.NotAfter
+	if !crt.ClaimEnds.IsZero() && crt.ClaimEnds.Before(ends) {
+		ends = crt.ClaimEnds
+	}
+	who := &caller{account: a, principal: certResource + id, life: max(ends.Sub(now), 1)}
 	who.load = func(rd store.RecordReader) (*papers, error) { return d.papersOf(rd, a.Tenant, id, v) }
 	err = d.view(ctx, func(rd store.Reader) (err error) {
 		who.thing, err = sampleThing(rd, a.Tenant, who.principal, c.ClientID)

@@ -24,33 +24,43 @@ type values struct {
 	connect     []string // iot:ConnectAttributes
 }
 
-// Value implements policy.Values.
+// Value implements policy.Values. Names are taken in any case, as the platform does, but for those of attributes and of fields of
+// certificates.
 func (v *values) Value(name string) []string {
-	switch name {
-	case "iot:ClientId", "iot:Clientid":
+	switch strings.ToLower(name) {
+	case "iot:clientid":
 		return some(v.clientID)
-	case "aws:SourceIp", "aws:sourceIp":
+	case "aws:sourceip":
 		return some(v.sourceIP)
-	case "iot:DomainName":
+	case "iot:domainname":
 		return some(v.domain)
-	case "iot:ConnectAttributes":
+	case "iot:connectattributes":
 		return v.connect
-	case "iot:Connection.Thing.IsAttached":
+	case "iot:connection.thing.isattached":
 		return []string{strconv.FormatBool(v.thing != nil && v.attached)}
+	case "iot:thing.thingname": // as it was called before
+		return v.ofThing("ThingName")
+	case "iot:certificateid":
+		if v.certificate != nil {
+			return []string{certificateID(v.certificate.Raw)}
+		}
+		return nil
 	}
-	if rest, ok := strings.CutPrefix(name, "iot:Connection.Thing."); ok {
+	if rest, ok := cutPrefixFold(name, "iot:Connection.Thing."); ok {
 		return v.ofThing(rest)
 	}
-	if name == "iot:Thing.ThingName" { // as it was called before
-		return v.ofThing("ThingName")
-	}
-	if rest, ok := strings.CutPrefix(name, "iot:Certificate."); ok && v.certificate != nil {
+	if rest, ok := cutPrefixFold(name, "iot:Certificate."); ok && v.certificate != nil {
 		return v.ofCertificate(rest)
 	}
-	if name == "iot:CertificateId" && v.certificate != nil {
-		return []string{certificateID(v.certificate.Raw)}
-	}
 	return nil
+}
+
+// cutPrefixFold is strings.CutPrefix for a prefix in any case.
+func cutPrefixFold(s, prefix string) (rest string, ok bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
 }
 
 func some(s string) []string {
@@ -64,13 +74,13 @@ func (v *values) ofThing(name string) []string {
 	if v.thing == nil || !v.attached {
 		return nil
 	}
-	switch name {
-	case "ThingName":
+	switch strings.ToLower(name) {
+	case "thingname":
 		return []string{v.thing.Name}
-	case "ThingTypeName":
+	case "thingtypename":
 		return some(v.thing.Type)
 	}
-	if rest, ok := strings.CutPrefix(name, "Attributes["); ok {
+	if rest, ok := cutPrefixFold(name, "Attributes["); ok {
 		if attr, ok := strings.CutSuffix(rest, "]"); ok {
 			return some(v.thing.Attributes[attr])
 		}

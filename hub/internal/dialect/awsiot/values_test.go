@@ -39,6 +39,8 @@ func TestValues(t *testing.T) {
 		"iot:Certificate.Subject.CommonName.List": {"first", "second"}, "iot:Certificate.Subject.Organization": {"Acme"}, "iot:Certificate.Subject.Nothing": nil,
 		"iot:Certificate.Issuer.Country": {"DE"}, "iot:Certificate.Subject.AlternativeName.DNSName.1": {"y"},
 		"iot:Certificate.Subject.AlternativeName.RFC822Name": {"a@example.org"}, "iot:Certificate.Subject.AlternativeName.IPAddress": {"10.0.0.2"},
+		"IOT:CLIENTID": {"pump"}, "aws:sourceIP": {"10.0.0.1"}, "iot:connection.thing.thingname": {"pump"}, "iot:Connection.Thing.attributes[site]": {"north"},
+		"iot:Connection.Thing.Attributes[Site]": nil, "iot:certificate.Subject.CommonName": {"first"},
 		"iot:Certificate.Nothing": nil, "iot:Nothing": nil, "": nil,
 	} {
 		if got := v.Value(name); !slices.Equal(got, want) {

@@ -38,6 +38,36 @@ func (g *connRig) accessKey() sigv4.Credentials {
 	return sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: s.Secret}
 }
 
+// A connection lasts no longer than what has opened it.
+func TestLifetimeOfCredentials(t *testing.T) {
+	g := newConnRig(t)
+	var k accesskey.Key
+	var s accesskey.Secret
+	g.do(func(tx *commit.Tx) (err error) {
+		k, s, err = g.d.cfg.Keys.Make(tx, testTenant, "test", tx.Now().Add(time.Hour))
+		return err
+	})
+	c := sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: s.Secret, SessionToken: s.Token}
+	grant, _, err := g.d.SignIn(t.Context(), webClaim("pump", g.presign(c, serviceData, DefaultRegion)))
+	if err != nil || grant.Lifetime > time.Hour || grant.Lifetime <= 0 {
+		t.Errorf("access key: got %v, %v, want an hour at most", grant.Lifetime, err)
+	}
+
+	crt, id := g.enrol(nil)
+	g.do(func(tx *commit.Tx) error {
+		x, err := readCertificate(tx, testTenant, id)
+		if err != nil {
+			return err
+		}
+		x.Claim, x.ClaimEnds = "t", tx.Now().Add(claimLife)
+		return g.d.updateCertificate(tx, testTenant, x)
+	})
+	grant, _, err = g.d.SignIn(t.Context(), g.claim(crt, "pump"))
+	if err != nil || grant.Lifetime > claimLife || grant.Lifetime <= 0 {
+		t.Errorf("claim certificate: got %v, %v, want %v at most", grant.Lifetime, err, claimLife)
+	}
+}
+
 // webClaim is what a client says that comes by WebSocket.
 func webClaim(clientID, query string) core.Claim {
 	return core.Claim{
@@ -241,6 +271,26 @@ func TestParseUsername(t *testing.T) {
 				t.Errorf("%q: %s: got %q, want %q", name, k, params[k], v)
 			}
 		}
+	}
+}
+
+// One parameter that cannot be read takes none of the others along.
+func TestParseLogin(t *testing.T) {
+	const good = authorizerName + "=n&tok=a%20b"
+	for _, query := range []string{good, good + "&x=1;2", "x;y&" + good, good + "&bad=%zz", "%zz&" + good, good + "&&=&=x", good + "&twice=1&twice=2"} {
+		l := parseLogin(webClaim("pump", query))
+		if !l.custom || l.value(authorizerName) != "n" || l.value("tok") != "a b" || l.value("twice") != "" {
+			t.Errorf("%q: got %+v", query, l.params)
+		}
+	}
+	l := parseLogin(webClaim("pump", good+"&x=1;2"))
+	if got := l.value("x"); got != "1;2" {
+		t.Errorf("got %q", got)
+	}
+	c := webClaim("pump", "tok=web")
+	c.Username = "u?tok=user"
+	if l := parseLogin(c); l.value("tok") != "user" {
+		t.Errorf("got %q, want what the user name says", l.value("tok"))
 	}
 }
 

@@ -189,13 +189,17 @@ func literalTemplate(text string, variables bool) (template, error) {
 
 var unwild = strings.NewReplacer(string([]byte{anyRun}), "*", string([]byte{anyOne}), "?")
 
-// holds reports whether the condition is met.
-func (c *condition) holds(v Values) bool {
+// holds reports whether the condition is met, of a statement that denies or allows. Where a value of the document is not to be
+// known, what allows does not hold.
+func (c *condition) holds(v Values, deny bool) bool {
 	got := v.Value(c.key)
 	var want []string
+	unknown := false
 	for _, t := range c.values {
-		if s, ok := t.bind(v); ok {
+		if s, ok := t.bind(v, deny && !c.op.negated); ok {
 			want = append(want, s)
+		} else {
+			unknown = true
 		}
 	}
 	fits := func(value string) bool {
@@ -216,6 +220,8 @@ func (c *condition) holds(v Values) bool {
 		return false
 	case len(got) == 0:
 		return c.exists || c.set == forAll || c.op.negated && c.set == anyValue
+	case unknown && c.op.negated && !deny:
+		return false
 	}
 	for _, value := range got {
 		if ok := fits(value); ok != (c.set == forAll) {

@@ -26,20 +26,22 @@ type boundStatement struct {
 }
 
 // Bind puts the values of a connection into the document. Statements whose conditions do not hold are left out, and so are
-// resources with a variable that has no value: they match nothing. An Allow for all but such a resource allows nothing.
+// resources with a variable that has no value: they match nothing. An Allow for all but such a resource allows nothing. Where a
+// value has characters that a client could have chosen to get more than was meant, what allows matches nothing, and what denies
+// matches the value as it is.
 func (d *Document) Bind(v Values) *Bound {
 	b := &Bound{}
 next:
 	for i := range d.statements {
 		st := &d.statements[i]
 		for j := range st.conditions {
-			if !st.conditions[j].holds(v) {
+			if !st.conditions[j].holds(v, st.deny) {
 				continue next
 			}
 		}
 		s := boundStatement{deny: st.deny, actions: st.actions, notActions: st.notActions, notResources: st.notResources}
 		for _, t := range st.resources {
-			pattern, ok := t.bind(v)
+			pattern, ok := t.bind(v, st.deny && !st.notResources)
 			switch {
 			case ok:
 				s.resources = append(s.resources, pattern)

@@ -95,8 +95,9 @@ type Values interface {
 	Value(name string) []string
 }
 
-// bind puts the values of variables into a template. ok is false if one of them has none.
-func (t template) bind(v Values) (pattern string, ok bool) {
+// bind puts the values of variables into a template. ok is false if one of them has none, or one that is not usable. With strange it
+// is taken as the text that it is: nobody escapes what a policy denies by having a strange name.
+func (t template) bind(v Values, strange bool) (pattern string, ok bool) {
 	if len(t) == 1 {
 		return t[0], true
 	}
@@ -104,14 +105,22 @@ func (t template) bind(v Values) (pattern string, ok bool) {
 	for i, s := range t {
 		if i%2 == 1 {
 			list := v.Value(s)
-			if len(list) != 1 || !usable(list[0]) {
+			if len(list) != 1 || !strange && !usable(list[0]) {
 				return "", false
 			}
-			s = list[0]
+			s = plain(list[0])
 		}
 		b.WriteString(s)
 	}
 	return b.String(), true
+}
+
+// plain returns a value without bytes that would be wildcards in a pattern: no text that it is compared with has them either.
+func plain(value string) string {
+	if utf8.ValidString(value) {
+		return value
+	}
+	return strings.ToValidUTF8(value, "\uFFFD")
 }
 
 // maxValue is the longest text that is put in the place of a variable.

@@ -90,6 +90,12 @@ func TestDecide(t *testing.T) {
 		"for any":                   {condition1("ForAnyValue:StringEquals", "iot:ConnectAttributes", `["LastWill"]`), "iot:Publish", "topic/a", Allowed},
 		"for any of none":           {condition1("ForAnyValue:StringEquals", "iot:Nothing", `["LastWill"]`), "iot:Publish", "topic/a", Unmentioned},
 		"variable in a value":       {condition1("StringEquals", "iot:ClientId", `"${iot:Connection.Thing.ThingName}"`), "iot:Publish", "topic/a", Allowed},
+		"deny of a strange value":   {doc(allow("*", "*") + "," + deny("iot:Publish", arn+"topic/${iot:Certificate.Issuer.CommonName}/*")), "iot:Publish", "topic/x#y/z", Denied},
+		"deny all but one":          {doc(allow("*", "*") + `,{"Effect":"Deny","Action":"*","NotResource":"` + arn + `topic/${iot:Certificate.Issuer.CommonName}"}`), "iot:Publish", "topic/x#y", Denied},
+		"not an unknown value":      {condition1("StringNotEquals", "iot:ClientId", `"${iot:Nothing}"`), "iot:Publish", "topic/a", Unmentioned},
+		"not a strange value":       {condition1("StringNotLike", "iot:ClientId", `"${iot:Certificate.Issuer.CommonName}"`), "iot:Publish", "topic/a", Unmentioned},
+		"deny, a strange value":     {denied1("StringEquals", "iot:Certificate.Issuer.CommonName", `"${iot:Certificate.Issuer.CommonName}"`), "iot:Publish", "topic/a", Denied},
+		"deny, not unknown value":   {denied1("StringNotEquals", "iot:ClientId", `"${iot:Nothing}"`), "iot:Publish", "topic/a", Denied},
 		"number":                    {condition1("NumericLessThan", "iot:ClientId", `3`), "iot:Publish", "topic/a", Unmentioned},
 	} {
 		d, err := Parse([]byte(c.doc))
@@ -106,6 +112,12 @@ func TestDecide(t *testing.T) {
 // condition1 makes a document that allows everything under one condition.
 func condition1(operator, key, value string) string {
 	return doc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"` + operator + `":{"` + key + `":` + value + `}}}`)
+}
+
+// denied1 makes a document that allows everything, and denies it under one condition.
+func denied1(operator, key, value string) string {
+	d := strings.Replace(condition1(operator, key, value), "Allow", "Deny", 1)
+	return strings.Replace(d, `"Statement":[`, `"Statement":[`+allow("*", "*")+",", 1)
 }
 
 func TestDecideTogether(t *testing.T) {
