@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
+	data "github.com/aws/aws-sdk-go-v2/service/iotdataplane/types"
 	"github.com/fairlead-iot/fairlead/awsiot"
 	"github.com/fairlead-iot/fairlead/conformance/hubproc"
 	"github.com/fairlead-iot/fairlead/identity"
@@ -78,8 +81,20 @@ func open(t *testing.T) *account {
 func (a *account) client(keys aws.CredentialsProvider) *iot.Client {
 	return iot.New(iot.Options{
 		BaseEndpoint: aws.String(a.vars["AWS_ENDPOINT_URL"]), Region: a.vars["AWS_DEFAULT_REGION"], Credentials: keys, RetryMaxAttempts: 1,
-		HTTPClient: &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.roots}}},
+		HTTPClient: a.http(),
 	})
+}
+
+// data is a client of the data plane. That of the jobs' data plane is not to be had with a checksum that Go could verify.
+func (a *account) data(keys aws.CredentialsProvider) *iotdataplane.Client {
+	return iotdataplane.New(iotdataplane.Options{
+		BaseEndpoint: aws.String(a.vars["AWS_ENDPOINT_URL"]), Region: a.vars["AWS_DEFAULT_REGION"], Credentials: keys, RetryMaxAttempts: 1,
+		HTTPClient: a.http(),
+	})
+}
+
+func (a *account) http() *http.Client {
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.roots}}}
 }
 
 // Every refusal is the SDK's own type, with what it says.
@@ -129,6 +144,72 @@ func TestTypedErrors(t *testing.T) {
 	_, err = a.client(credentials.NewStaticCredentialsProvider("AKIDNOBODY", "wrong", "")).ListThings(ctx, &iot.ListThingsInput{})
 	if !errors.As(err, &api) || api.ErrorCode() != "UnrecognizedClientException" {
 		t.Errorf("an unknown key: got %v", err)
+	}
+}
+
+// Shadows, publishing and retained messages through the data plane, and its refusals, each of the SDK's own type.
+func TestDataPlane(t *testing.T) {
+	a, ctx := open(t), t.Context()
+	plane := a.data(a.keys)
+	want := func(what string, err error, is bool) {
+		t.Helper()
+		if !is {
+			t.Errorf("%s: %v is not what the SDK has a type for", what, err)
+		}
+	}
+	get := func() (string, error) {
+		out, err := plane.GetThingShadow(ctx, &iotdataplane.GetThingShadowInput{ThingName: aws.String("pump")})
+		if err != nil {
+			return "", err
+		}
+		var shadow struct{ State json.RawMessage }
+		err = json.Unmarshal(out.Payload, &shadow)
+		return string(shadow.State), err
+	}
+	update := func(document string) error {
+		_, err := plane.UpdateThingShadow(ctx, &iotdataplane.UpdateThingShadowInput{ThingName: aws.String("pump"), Payload: []byte(document)})
+		return err
+	}
+	_, err := get()
+	want("no shadow", err, errors.As(err, new(*data.ResourceNotFoundException)))
+	if err := update(`{"state":{"desired":{"speed":7}},"version":0}`); err != nil {
+		t.Fatal(err)
+	}
+	err = update(`{"state":{"desired":{"speed":8}},"version":9}`)
+	want("another version", err, errors.As(err, new(*data.ConflictException)))
+	err = update(`{"state":`)
+	want("a document that is none", err, errors.As(err, new(*data.InvalidRequestException)))
+	err = update(`{"state":{"desired":{"text":"` + strings.Repeat("x", 9000) + `"}}}`)
+	want("too large a document", err, errors.As(err, new(*data.RequestEntityTooLargeException)))
+	if got, err := get(); err != nil || got != `{"desired":{"speed":7},"delta":{"speed":7}}` {
+		t.Errorf("got %s, %v: refusals must change nothing", got, err)
+	}
+
+	if _, err := plane.Publish(ctx, &iotdataplane.PublishInput{Topic: aws.String("hall/lamp"), Qos: 1, Retain: true, Payload: []byte("on")}); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := plane.GetRetainedMessage(ctx, &iotdataplane.GetRetainedMessageInput{Topic: aws.String("hall/lamp")})
+	if err != nil || string(kept.Payload) != "on" || kept.Qos != 1 {
+		t.Errorf("retained: got %+v, %v", kept, err)
+	}
+	listed := 0
+	pages := iotdataplane.NewListRetainedMessagesPaginator(plane, &iotdataplane.ListRetainedMessagesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed += len(page.RetainedTopics)
+	}
+	if listed != 1 {
+		t.Errorf("listed %d retained messages, want 1", listed)
+	}
+	_, err = plane.Publish(ctx, &iotdataplane.PublishInput{Topic: aws.String("hall/+"), Payload: []byte("x")})
+	want("a topic with a wildcard", err, errors.As(err, new(*data.InvalidRequestException)))
+	var api interface{ ErrorCode() string }
+	wrong := a.data(credentials.NewStaticCredentialsProvider(a.vars["AWS_ACCESS_KEY_ID"], "wrong", ""))
+	if _, err := wrong.Publish(ctx, &iotdataplane.PublishInput{Topic: aws.String("hall/lamp")}); !errors.As(err, &api) || api.ErrorCode() != "InvalidSignatureException" {
+		t.Errorf("a wrong secret: got %v", err)
 	}
 }
 
