@@ -261,11 +261,12 @@ func (l *plainLink) Connected(_ *commit.Tx, s dialect.Presence) error {
 	return nil
 }
 
-func (l *plainLink) Disconnected(_ *commit.Tx, reason string) error {
+func (l *plainLink) Disconnected(tx *commit.Tx, reason string) error {
 	if l.p.stumble {
 		panic("in Disconnected")
 	}
-	l.p.log("disconnected " + l.key.ClientID + ": " + reason)
+	// Not before it is on disk: while that refuses, this is called again and again.
+	tx.After(func() { l.p.log("disconnected " + l.key.ClientID + ": " + reason) })
 	return nil
 }
 
