@@ -194,7 +194,7 @@ func (s *Sweeper) Tenant(ctx context.Context, id core.TenantID) error {
 // inSlices has slice change rows, each time in a transaction of its own, until it changes none. In between it leaves the
 // committer to others for most of the time.
 func (s *Sweeper) inSlices(ctx context.Context, slice func(*commit.Tx) (int, error)) error {
-	for {
+	for ctx.Err() == nil {
 		changed, took := 0, time.Duration(0)
 		err := s.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
 			begun := time.Now()
@@ -210,8 +210,8 @@ func (s *Sweeper) inSlices(ctx context.Context, slice func(*commit.Tx) (int, err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-time.After(max(minPause, share*took)):
 		}
 	}
+	return ctx.Err()
 }

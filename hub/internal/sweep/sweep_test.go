@@ -22,6 +22,8 @@ type rig struct {
 	com   *commit.Committer
 	stop  func()
 	hurry bool // see Config
+
+	committed atomic.Pointer[func()] // called when a transaction has ended; nil: nobody is
 }
 
 func start(t *testing.T, dir string) *rig {
@@ -30,7 +32,12 @@ func start(t *testing.T, dir string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, store: st, com: commit.New(commit.Config{Store: st})}
+	r := &rig{T: t, store: st}
+	r.com = commit.New(commit.Config{Store: st, Observe: func(time.Time, int, int, error) {
+		if f := r.committed.Load(); f != nil {
+			(*f)()
+		}
+	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = r.com.Run(ctx) })
@@ -83,15 +90,28 @@ func (r *rig) left(n core.DeviceNum) (entries, devices int) {
 	return entries, devices
 }
 
-// run runs a sweeper until the test ends, or until the returned function is called.
-func (r *rig) run(b Broker) (s *Sweeper, stop func()) {
-	s = New(Config{Store: r.store, Committer: r.com, Broker: b, hurry: r.hurry})
+// run runs a sweeper until the test ends.
+func (r *rig) run(b Broker) *Sweeper {
+	s := New(Config{Store: r.store, Committer: r.com, Broker: b, hurry: r.hurry})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
-	stop = sync.OnceFunc(func() { cancel(); <-done })
-	r.Cleanup(stop)
-	return s, stop
+	r.Cleanup(func() { cancel(); <-done })
+	return s
+}
+
+// begin runs a sweeper for so many transactions. Each is one slice, or finds nothing of its kind.
+func (r *rig) begin(transactions int) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	count := func() {
+		if transactions--; transactions == 0 {
+			cancel()
+		}
+	}
+	r.committed.Store(&count)
+	defer r.committed.Store(nil)
+	New(Config{Store: r.store, Committer: r.com, Broker: &fake{}}).Run(ctx)
 }
 
 // eventually waits for something that takes many transactions, beside whatever else the machine has to do.
@@ -124,14 +144,13 @@ func TestGoesOnAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)
 	n := r.device("d", 10*sliceRows)
-	_, stop := r.run(&fake{})
-	r.eventually("a first slice", func() bool { e, _ := r.left(n); return e < 10*sliceRows })
-	stop()
-	if e, d := r.left(n); d == 0 {
-		t.Skipf("swept before it could be stopped, %d left", e)
+	r.begin(2) // sessions, and the first slice of the device
+	if e, d := r.left(n); e == 0 || e == 10*sliceRows || d != 1 {
+		t.Fatalf("%d entries of %d devices are left: want it cut off in the middle", e, d)
 	}
 	r.stop()
 	r = start(t, dir)
+	r.hurry = true // on a busy machine a slice takes long, and the pauses would be longer
 	r.run(&fake{})
 	r.eventually("the end", func() bool { e, d := r.left(n); return e == 0 && d == 0 })
 }
@@ -143,7 +162,7 @@ func TestWaitsForTheConnection(t *testing.T) {
 	other := r.device("e", 3)
 	b := &fake{device: n}
 	b.serving.Store(true)
-	s, _ := r.run(b)
+	s := r.run(b)
 	s.Wake()
 	r.eventually("the other one's end", func() bool { e, _ := r.left(other); return e == 0 })
 	if e, _ := r.left(n); e != 3 {
@@ -158,7 +177,7 @@ func TestWaitsForTheConnection(t *testing.T) {
 func TestOthersGoOn(t *testing.T) {
 	const slices = 12
 	r := start(t, t.TempDir())
-	s, _ := r.run(&fake{})
+	s := r.run(&fake{})
 	for try := range 10 {
 		n := r.device(core.DeviceID(fmt.Sprint("d", try)), slices*sliceRows)
 		s.Wake()
@@ -237,15 +256,13 @@ func TestTenantOverARestart(t *testing.T) {
 	r := start(t, dir)
 	r.fleet("gone", devices)
 	n := r.device("d", 1) // of another tenant
-	_, stop := r.run(&fake{})
-	r.eventually("a first slice", func() bool { d, _ := r.rest("gone"); return d < devices })
-	stop()
-	if _, there := r.rest("gone"); !there {
-		t.Skip("swept before it could be stopped")
+	r.begin(1)
+	if d, there := r.rest("gone"); d == 0 || d == devices || !there {
+		t.Fatalf("%d devices are left: want it cut off in the middle", d)
 	}
 	r.stop()
 	r = start(t, dir)
-	r.hurry = true // on a busy machine a slice takes long, and the pauses would be longer
+	r.hurry = true
 	b := &fake{}
 	r.run(b)
 	r.eventually("the end", func() bool { d, there := r.rest("gone"); return d == 0 && !there })
