@@ -1,6 +1,8 @@
 package job
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -43,9 +45,6 @@ func (s *Session) Create(spec Spec, targets []string, devices []core.DeviceID) (
 	if err := s.wait(j, devices); err != nil {
 		return Job{}, err
 	}
-	if spec.Start.After(s.tx.Now()) {
-		j.Phase = Scheduled
-	}
 	return *j, s.proceed(j)
 }
 
@@ -84,15 +83,10 @@ func (s *Session) proceed(j *Job) error {
 		return s.deleteSlice(j)
 	case j.Canceling:
 		return s.cancelSlice(j)
-	case j.Phase == Scheduled && now.Before(j.Start):
-		return s.setWork(j, j.Start)
-	case j.Phase == Scheduled:
-		j.Phase, j.Changed = Active, now
-		s.changed(j)
-	case j.Phase != Active:
+	case !j.live():
 		return s.setWork(j, time.Time{})
 	}
-	if !j.End.IsZero() && !now.Before(j.End) && j.AtEnd != "" {
+	if j.over(now) {
 		if j.AtEnd != EndRollout {
 			return s.cancel(j, j.AtEnd == EndForce, "", "")
 		}
@@ -101,17 +95,49 @@ func (s *Session) proceed(j *Job) error {
 		}
 		return s.settle(j)
 	}
-	next, err := s.roll(j)
-	if err != nil {
-		return err
+	open, next := j.open(now)
+	// Of a job that comes to nobody any more windows say nothing.
+	s.enter(j, open || j.Waiting == 0 && !j.Continuous && !now.Before(j.Start))
+	if open {
+		goesOn, err := s.roll(j)
+		if err != nil {
+			return err
+		}
+		next = earlier(next, goesOn)
+		if j.Waiting == 0 && !j.Continuous {
+			next = time.Time{}
+		}
 	}
-	if !j.End.IsZero() && j.AtEnd != "" && j.End.After(now) && (next.IsZero() || j.End.Before(next)) {
-		next = j.End
+	if j.AtEnd != "" {
+		next = earlier(next, j.End)
 	}
 	if err := s.setWork(j, next); err != nil {
 		return err
 	}
 	return s.settle(j)
+}
+
+// over reports whether the time of a job has ended.
+func (j *Job) over(now time.Time) bool { return j.AtEnd != "" && !j.End.IsZero() && !now.Before(j.End) }
+
+// enter has a job wait, or go on.
+func (s *Session) enter(j *Job, open bool) {
+	phase := Scheduled
+	if open {
+		phase = Active
+	}
+	if j.Phase != phase {
+		j.Phase, j.Changed = phase, s.tx.Now()
+		s.changed(j)
+	}
+}
+
+// earlier returns the earlier of two times, of which the zero time is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // roll gives the job to devices that wait for it, as many as the rollout and one transaction allow, and returns when more may
@@ -237,10 +263,14 @@ func (s *Session) again(j *Job, before, x *Execution) error {
 
 // settle completes a job that nothing is left to do of.
 func (s *Session) settle(j *Job) error {
-	if j.Phase != Active || j.Continuous || j.Waiting > 0 || j.Counts[Queued] > 0 || j.Counts[InProgress] > 0 {
+	now := s.tx.Now()
+	switch {
+	case !j.live() || now.Before(j.Start) || j.Continuous && !j.over(now):
+		return nil
+	case j.Waiting > 0 || j.Counts[Queued] > 0 || j.Counts[InProgress] > 0:
 		return nil
 	}
-	j.Phase, j.Changed, j.Ended = Completed, s.tx.Now(), s.tx.Now()
+	j.Phase, j.Changed, j.Ended = Completed, now, now
 	s.changed(j)
 	if err := s.tell(j); err != nil {
 		return err
@@ -261,7 +291,7 @@ func (s *Session) Edit(id string, f func(*Spec)) error {
 	if err != nil {
 		return err
 	}
-	if j.Phase != Active && j.Phase != Scheduled {
+	if !j.live() {
 		return fmt.Errorf("edit job %s: %w", id, ErrTransition)
 	}
 	f(&j.Spec)
@@ -279,7 +309,7 @@ func (s *Session) Associate(id string, targets []string, devices []core.DeviceID
 	if err != nil {
 		return Job{}, err
 	}
-	if !j.Continuous || j.Phase != Active && j.Phase != Scheduled {
+	if !j.Continuous || !j.live() {
 		return *j, fmt.Errorf("associate targets with job %s: %w", id, ErrTransition)
 	}
 	all, err := s.Targets(id)
@@ -299,7 +329,9 @@ func (s *Session) Associate(id string, targets []string, devices []core.DeviceID
 	return *j, s.proceed(j)
 }
 
-// Join gives a device the continuous jobs of a target that it belongs to now.
+// Join gives a device the continuous jobs of a target that it belongs to now: at once where the job may come to devices at this
+// time, whatever the rate of its rollout, which is for those who were there when it began (AWS IoT Core Developer Guide, "Job
+// rollout rates for continuous jobs").
 func (s *Session) Join(target string, d core.DeviceID) error {
 	ids, err := s.OfTarget(target)
 	if err != nil {
@@ -310,22 +342,76 @@ func (s *Session) Join(target string, d core.DeviceID) error {
 		if err != nil {
 			return err
 		}
-		if j.Phase != Active && j.Phase != Scheduled {
-			continue
-		}
-		// Whoever has done it already need not do it again.
-		if x, err := s.Execution(id, d, 0); err == nil && x.State != Removed {
-			continue
-		} else if err != nil && !isMissing(err) {
-			return err
-		}
-		if err := s.wait(j, []core.DeviceID{d}); err != nil {
-			return err
-		}
-		if err := s.proceed(j); err != nil {
+		if err := s.join(j, d); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (s *Session) join(j *Job, d core.DeviceID) error {
+	now := s.tx.Now()
+	if !j.live() || j.over(now) {
+		return nil
+	}
+	// Whoever has done it already need not do it again.
+	if x, err := s.Execution(j.ID, d, 0); err == nil && x.State != Removed {
+		return nil
+	} else if err != nil && !isMissing(err) {
+		return err
+	}
+	if err := s.unwait(j, d); err != nil {
+		return err
+	}
+	if open, _ := j.open(now); open {
+		s.enter(j, true)
+		return s.queue(j, d)
+	}
+	if err := s.wait(j, []core.DeviceID{d}); err != nil {
+		return err
+	}
+	return s.proceed(j)
+}
+
+// unwait takes a device out of those that wait for a job.
+func (s *Session) unwait(j *Job, d core.DeviceID) error {
+	if j.Waiting == 0 {
+		return nil
+	}
+	prefix := keyWait + j.ID + "/"
+	name, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	rest := map[string][]core.DeviceID{}
+	for r, err := range s.rd.RecordsFrom(s.tenant, s.dialect, prefix, prefix) {
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(r.Value, name) { // which is most of them
+			continue
+		}
+		var list []core.DeviceID
+		if err := decode(r.Key, r.Value, &list); err != nil {
+			return err
+		}
+		n := len(list)
+		list = slices.DeleteFunc(list, func(x core.DeviceID) bool { return x == d })
+		if j.Waiting -= n - len(list); len(list) < n {
+			rest[r.Key] = list
+		}
+	}
+	for key, list := range rest {
+		if len(list) == 0 {
+			err = s.drop(key)
+		} else {
+			err = s.put(key, list)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.changed(j)
 	return nil
 }
 
@@ -342,10 +428,12 @@ func (s *Session) Leave(target string, d core.DeviceID, still func(targets []str
 			return err
 		}
 		x, err := s.Execution(id, d, 0)
-		if isMissing(err) || err == nil && x.State.Ended() {
-			continue
-		} else if err != nil {
+		none := isMissing(err)
+		if err != nil && !none {
 			return err
+		}
+		if (none || x.State.Ended()) && j.Waiting == 0 {
+			continue
 		}
 		targets, err := s.Targets(id)
 		if err != nil {
@@ -354,6 +442,12 @@ func (s *Session) Leave(target string, d core.DeviceID, still func(targets []str
 		if yes, err := still(targets); err != nil {
 			return err
 		} else if yes {
+			continue
+		}
+		if err := s.unwait(j, d); err != nil {
+			return err
+		}
+		if none || x.State.Ended() {
 			continue
 		}
 		if _, err := s.end(j, x, Removed, false); err != nil {

@@ -82,7 +82,7 @@ func (s *Session) conclude(j *Job, before, x Execution, to State) (Execution, er
 	if err := s.store(j, &before, &x); err != nil {
 		return x, err
 	}
-	if j.Phase != Active {
+	if !j.live() {
 		return x, nil
 	}
 	if retries, ok := j.retry(&x); ok {
@@ -219,8 +219,25 @@ func (s *Session) erase(j *Job, x *Execution) error {
 	return s.drop(execKey(j.ID, x.Device))
 }
 
-// Forget deletes all executions of a device that is gone. Jobs that waited for it alone complete.
+// Forget deletes all executions of a device that is gone, and those that it was still to get. Jobs that waited for it alone
+// complete.
 func (s *Session) Forget(d core.DeviceID) error {
+	waiting, err := s.withWaiting()
+	if err != nil {
+		return err
+	}
+	for _, id := range waiting {
+		j, err := s.job(id)
+		if err == nil {
+			err = s.unwait(j, d)
+		}
+		if err == nil {
+			err = s.settle(j)
+		}
+		if err != nil {
+			return fmt.Errorf("forget that %s waits for job %s: %w", d, id, err)
+		}
+	}
 	for {
 		list, more, err := s.OfDevice(d, "", slice)
 		if err != nil {

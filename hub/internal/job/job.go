@@ -35,7 +35,7 @@ type Phase string
 
 // The phases of a job.
 const (
-	Scheduled Phase = "scheduled"   // it has not begun
+	Scheduled Phase = "scheduled"   // it has not begun, or waits for its next window
 	Active    Phase = "in_progress" // devices get it and work on it
 	Completed Phase = "completed"
 	Stopped   Phase = "canceled" // executions in progress may go on
@@ -46,7 +46,7 @@ const (
 type Spec struct {
 	ID         string          `json:"id"`
 	Seq        int64           `json:"seq"`                  // in the order of creation; set by Create
-	Continuous bool            `json:"continuous,omitempty"` // devices that become targets later get it too; it never completes
+	Continuous bool            `json:"continuous,omitempty"` // devices that become targets later get it too; it completes after its End only
 	Document   json.RawMessage `json:"document,omitempty"`   // what is to be done, for the device
 	Note       json.RawMessage `json:"note,omitempty"`       // what the dialect keeps with it
 
@@ -55,8 +55,9 @@ type Spec struct {
 	Aborts  []Abort       `json:"aborts,omitempty"`
 	Rollout Rollout       `json:"rollout,omitzero"`
 
-	Start   time.Time `json:"start,omitzero"` // when devices get it; zero: at once
-	End     time.Time `json:"end,omitzero"`   // when AtEnd happens
+	Start   time.Time `json:"start,omitzero"`    // when devices get it; zero: at once
+	Windows []Window  `json:"windows,omitempty"` // devices get it in one of these only; nil: at any time
+	End     time.Time `json:"end,omitzero"`      // when AtEnd happens
 	AtEnd   EndAction `json:"atEnd,omitempty"`
 	Created time.Time `json:"created"` // set by Create
 }
@@ -119,6 +120,12 @@ type Job struct {
 	Spec
 	Progress
 }
+
+// Rolling reports whether executions of the job are still to be made or to be cancelled.
+func (j *Job) Rolling() bool { return j.Waiting > 0 || j.Canceling }
+
+// live reports whether the job has neither ended nor been stopped.
+func (j *Job) live() bool { return j.Phase == Active || j.Phase == Scheduled }
 
 // An Execution is a job on one device.
 type Execution struct {

@@ -238,6 +238,25 @@ func (b Book) first(prefix string) (at time.Time, rest string, err error) {
 	return at, "", nil
 }
 
+// withWaiting returns the ids of jobs that devices are still to get.
+func (b Book) withWaiting() (ids []string, err error) {
+	for from := keyWait; ; {
+		id := ""
+		for r, err := range b.rd.RecordsFrom(b.tenant, b.dialect, keyWait, from) {
+			if err != nil {
+				return nil, err
+			}
+			id, _, _ = strings.Cut(r.Key[len(keyWait):], "/")
+			break
+		}
+		if id == "" {
+			return ids, nil
+		}
+		ids = append(ids, id)
+		from = keyWait + id + "0" // behind all of its records: "0" comes after "/"
+	}
+}
+
 // NextWork returns when there is something to be done; zero: nothing.
 func (b Book) NextWork() (time.Time, error) {
 	work, _, err := b.first(keyWork)

@@ -358,7 +358,8 @@ var update = flag.Bool("update", false, "write docs/coverage/aws-iot-api.md anew
 // notes say what is particular about an operation here.
 var notes = map[string]string{
 	"CreateAuthorizer":            "there is no function to call: the account's policy of the function's name decides",
-	"CreateJob":                   "documents are given; `documentSource` is not fetched",
+	"CreateJob":                   "`documentSource`, placeholders for presigned URLs and `documentParameters` are refused: there is no S3 here, and no managed template",
+	"CreateJobTemplate":           "as with CreateJob",
 	"CreateKeysAndCertificate":    "the certificate ends with the hub's issuing certificate, not in 2049",
 	"CreateProvisioningTemplate":  "pre-provisioning hooks are refused",
 	"UpdateProvisioningTemplate":  "pre-provisioning hooks are refused",

@@ -282,7 +282,7 @@ func (v *viewer) execution(e *job.Execution, document bool) (*awswire.JobExecuti
 	return x, err
 }
 
-// document returns what is to be done, as JSON; nil if the job has only a source, which nobody here fetches.
+// document returns what is to be done, as JSON; nil if the job has no document.
 func (v *viewer) document(id string) (json.RawMessage, error) {
 	if text, ok := v.documents[id]; ok {
 		return text, nil

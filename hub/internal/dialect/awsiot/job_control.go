@@ -29,6 +29,7 @@ type createJobInput struct {
 	NamespaceID        string            `json:"namespaceId"`
 	JobTemplateArn     string            `json:"jobTemplateArn"`
 	DocumentParameters map[string]string `json:"documentParameters"`
+	Tags               []tag             `json:"tags"`
 }
 
 // A jobIdentity is the answer to several operations.
@@ -43,9 +44,15 @@ func (d *Dialect) createJob(ctx context.Context, t core.TenantID, id string, in 
 	if !awswire.ValidJobID(id) {
 		return out, refuse(invalidRequest, "Invalid job id %.128q", id)
 	}
+	if len(in.DocumentParameters) > 0 {
+		return out, refuse(invalidRequest, "documentParameters are for jobs of managed templates, of which this hub has none")
+	}
+	if err := checkTags(in.Tags); err != nil {
+		return out, err
+	}
 	err = d.changeJobs(ctx, t, "Job "+id, func(tx *commit.Tx, a *account, x *job.Session) error {
 		s := job.Spec{ID: id}
-		n := jobNote{NamespaceID: in.NamespaceID, TemplateArn: in.JobTemplateArn, DocumentParameters: in.DocumentParameters}
+		n := jobNote{NamespaceID: in.NamespaceID, TemplateArn: in.JobTemplateArn}
 		in := in
 		if err := in.fromTemplate(tx, a); err != nil {
 			return err
@@ -57,7 +64,7 @@ func (d *Dialect) createJob(ctx context.Context, t core.TenantID, id string, in 
 		default:
 			return refuse(invalidRequest, "targetSelection %.32q is unknown", in.TargetSelection)
 		}
-		err := setDocument(in.Document, in.DocumentSource, &n, &s)
+		err := setDocument(in.Document, in.DocumentSource, &s)
 		if err == nil {
 			err = in.apply(&n, &s)
 		}
@@ -78,6 +85,8 @@ func (d *Dialect) createJob(ctx context.Context, t core.TenantID, id string, in 
 			e := refuse(alreadyExists, "Job %s already exists", id)
 			e.extra = map[string]string{"resourceId": id, "resourceArn": a.arn(keyJob + id)}
 			return e
+		} else if err == nil {
+			err = putTags(tx, t, keyJob+id, in.Tags)
 		}
 		out = jobIdentity{JobArn: a.arn(keyJob + id), JobID: id, Description: n.Description}
 		return err
@@ -216,36 +225,35 @@ func secondsOr(t time.Time) *float64 {
 
 // A jobDescription is the job in the answer to DescribeJob.
 type jobDescription struct {
-	JobArn              string            `json:"jobArn"`
-	JobID               string            `json:"jobId"`
-	TargetSelection     string            `json:"targetSelection"`
-	Status              string            `json:"status"`
-	ForceCanceled       bool              `json:"forceCanceled,omitempty"`
-	ReasonCode          string            `json:"reasonCode,omitempty"`
-	Comment             string            `json:"comment,omitempty"`
-	Targets             []string          `json:"targets"`
-	Description         string            `json:"description,omitempty"`
-	PresignedURLConfig  json.RawMessage   `json:"presignedUrlConfig,omitempty"`
-	Rollout             json.RawMessage   `json:"jobExecutionsRolloutConfig,omitempty"`
-	Abort               json.RawMessage   `json:"abortConfig,omitempty"`
-	CreatedAt           float64           `json:"createdAt"`
-	LastUpdatedAt       float64           `json:"lastUpdatedAt"`
-	CompletedAt         *float64          `json:"completedAt,omitempty"`
-	ProcessDetails      map[string]any    `json:"jobProcessDetails"`
-	Timeout             json.RawMessage   `json:"timeoutConfig,omitempty"`
-	NamespaceID         string            `json:"namespaceId,omitempty"`
-	JobTemplateArn      string            `json:"jobTemplateArn,omitempty"`
-	Retry               json.RawMessage   `json:"jobExecutionsRetryConfig,omitempty"`
-	DocumentParameters  map[string]string `json:"documentParameters,omitempty"`
-	IsConcurrent        bool              `json:"isConcurrent"`
-	Scheduling          json.RawMessage   `json:"schedulingConfig,omitempty"`
-	DestinationPackages []string          `json:"destinationPackageVersions,omitempty"`
+	JobArn              string             `json:"jobArn"`
+	JobID               string             `json:"jobId"`
+	TargetSelection     string             `json:"targetSelection"`
+	Status              string             `json:"status"`
+	ForceCanceled       bool               `json:"forceCanceled,omitempty"`
+	ReasonCode          string             `json:"reasonCode,omitempty"`
+	Comment             string             `json:"comment,omitempty"`
+	Targets             []string           `json:"targets"`
+	Description         string             `json:"description,omitempty"`
+	PresignedURLConfig  json.RawMessage    `json:"presignedUrlConfig,omitempty"`
+	Rollout             json.RawMessage    `json:"jobExecutionsRolloutConfig,omitempty"`
+	Abort               json.RawMessage    `json:"abortConfig,omitempty"`
+	CreatedAt           float64            `json:"createdAt"`
+	LastUpdatedAt       float64            `json:"lastUpdatedAt"`
+	CompletedAt         *float64           `json:"completedAt,omitempty"`
+	ProcessDetails      map[string]any     `json:"jobProcessDetails"`
+	Timeout             json.RawMessage    `json:"timeoutConfig,omitempty"`
+	NamespaceID         string             `json:"namespaceId,omitempty"`
+	JobTemplateArn      string             `json:"jobTemplateArn,omitempty"`
+	Retry               json.RawMessage    `json:"jobExecutionsRetryConfig,omitempty"`
+	IsConcurrent        bool               `json:"isConcurrent"`
+	Scheduling          json.RawMessage    `json:"schedulingConfig,omitempty"`
+	Rollouts            []scheduledRollout `json:"scheduledJobRollouts,omitempty"`
+	DestinationPackages []string           `json:"destinationPackageVersions,omitempty"`
 }
 
 // A describeJobOutput is the answer to DescribeJob.
 type describeJobOutput struct {
-	DocumentSource string         `json:"documentSource,omitempty"`
-	Job            jobDescription `json:"job"`
+	Job jobDescription `json:"job"`
 }
 
 // describeJob describes a job.
@@ -260,14 +268,13 @@ func (d *Dialect) describeJob(ctx context.Context, t core.TenantID, id string) (
 			return err
 		}
 		targets, err := b.Targets(id)
-		out.DocumentSource = n.DocumentSource
 		out.Job = jobDescription{
 			JobArn: a.arn(keyJob + id), JobID: id, TargetSelection: selectionOf(&j.Spec), Status: strings.ToUpper(string(j.Phase)),
 			ForceCanceled: j.Forced, ReasonCode: j.Reason, Comment: j.Comment, Targets: targetARNs(a, targets), Description: n.Description,
 			PresignedURLConfig: n.PresignedURLConfig, Rollout: n.Rollout, Abort: n.Abort, CreatedAt: seconds(j.Created),
 			LastUpdatedAt: seconds(j.Changed), CompletedAt: secondsOr(j.Ended), ProcessDetails: processDetails(&j, targetARNs(a, targets)), Timeout: n.Timeout,
-			NamespaceID: n.NamespaceID, JobTemplateArn: n.TemplateArn, Retry: n.Retry, DocumentParameters: n.DocumentParameters,
-			IsConcurrent: true, Scheduling: n.Scheduling, DestinationPackages: n.DestinationPackages,
+			NamespaceID: n.NamespaceID, JobTemplateArn: n.TemplateArn, Retry: n.Retry,
+			IsConcurrent: j.Rolling(), Scheduling: n.Scheduling, Rollouts: scheduledRollouts(&j.Spec, d.cfg.Now()), DestinationPackages: n.DestinationPackages,
 		}
 		return err
 	})
@@ -289,7 +296,7 @@ func processDetails(j *job.Job, targets []string) map[string]any {
 	return m
 }
 
-// getJobDocument returns what is to be done, as it was written; "" if the job has only a source.
+// getJobDocument returns what is to be done, as it was written.
 func (d *Dialect) getJobDocument(ctx context.Context, t core.TenantID, id string) (text string, err error) {
 	err = d.viewJobs(ctx, t, "Job "+id, func(_ store.Reader, _ *account, b job.Book) error {
 		j, err := b.Job(id)

@@ -127,7 +127,7 @@ func (d *Dialect) listJobs(ctx context.Context, t core.TenantID, in listJobsInpu
 			x := jobListed{
 				JobArn: a.arn(keyJob + j.ID), JobID: j.ID, ThingGroupID: in.ThingGroupID, TargetSelection: selectionOf(&j.Spec),
 				Status: strings.ToUpper(string(j.Phase)), CreatedAt: seconds(j.Created), LastUpdatedAt: seconds(j.Changed),
-				CompletedAt: secondsOr(j.Ended), IsConcurrent: true,
+				CompletedAt: secondsOr(j.Ended), IsConcurrent: j.Rolling(),
 			}
 			if err != nil || in.Status != "" && in.Status != x.Status || in.TargetSelection != "" && in.TargetSelection != x.TargetSelection ||
 				in.NamespaceID != "" && in.NamespaceID != n.NamespaceID {

@@ -188,11 +188,17 @@ func schedule(raw json.RawMessage, n *jobNote, s *job.Spec, now time.Time) error
 	if !given(raw) {
 		return nil
 	}
-	var x struct{ StartTime, EndTime, EndBehavior string }
+	var x struct {
+		StartTime, EndTime, EndBehavior string
+		MaintenanceWindows              []json.RawMessage
+	}
 	if err := part("schedulingConfig", raw, &x); err != nil {
 		return err
 	}
 	var err error
+	if s.Windows, err = jobWindows(x.MaintenanceWindows, now); err != nil {
+		return err
+	}
 	if s.Start, err = scheduleTime(x.StartTime); err != nil {
 		return err
 	}
@@ -224,21 +230,27 @@ func scheduleTime(s string) (time.Time, error) {
 	return time.Time{}, refuse(invalidRequest, "%.64q is no time", s)
 }
 
-// setDocument checks and sets what is to be done: either a document or where it is.
-func setDocument(document, source string, n *jobNote, s *job.Spec) error {
+// presignedURL is what begins the placeholders that the platform replaces by URLs that open an object of S3 for a while.
+const presignedURL = "${aws:iot:s3-presigned-url"
+
+// setDocument checks and sets what is to be done. What only the platform could make work, since it takes access to S3, is
+// refused: devices would wait in vain for a document, or be given one that they can do nothing with.
+func setDocument(document, source string, s *job.Spec) error {
 	switch {
+	case document == "" && source != "":
+		return refuse(invalidRequest, "documentSource is not supported by this hub, which reads nothing from S3. "+
+			"Give the job document itself, in document (AWS CLI: --document file://job.json)")
 	case (document == "") == (source == ""):
 		return refuse(invalidRequest, "Exactly one of document and documentSource must be given")
-	case len(source) > 1350:
-		return refuse(invalidRequest, "documentSource is longer than 1350 characters")
 	case len(document) > awswire.MaxJobDocumentBytes:
 		return refuse(invalidRequest, "Job document is longer than %d characters", awswire.MaxJobDocumentBytes)
 	}
-	if n.DocumentSource = source; document == "" {
-		return nil
-	}
 	if _, err := awswire.ParseJSON([]byte(document)); err != nil {
 		return refuse(invalidRequest, "Job document is not valid JSON")
+	}
+	if strings.Contains(document, presignedURL) {
+		return refuse(invalidRequest, "The job document has a placeholder for a presigned URL of S3, which this hub cannot make. "+
+			"Write a URL there that devices can open")
 	}
 	s.Document = awswire.AppendText(nil, document)
 	return nil

@@ -24,6 +24,13 @@ func (s *jobs) tell(tx *commit.Tx, t core.TenantID, c job.Changes) error {
 	if len(c.Executions) == 0 && len(c.Jobs) == 0 {
 		return nil
 	}
+	for _, x := range c.Jobs {
+		if x.Gone {
+			if err := putTags(tx, t, keyJob+x.Job.ID, nil); err != nil {
+				return err
+			}
+		}
+	}
 	a, err := readAccount(tx, t)
 	if err != nil {
 		return err
@@ -198,18 +205,16 @@ func (s *jobs) left(tx *commit.Tx, t core.TenantID, group, thing string) error {
 
 // A jobNote is what the platform has of a job beside what package job knows. What is raw comes back as it was asked for.
 type jobNote struct {
-	Description         string            `json:"description,omitempty"`
-	DocumentSource      string            `json:"documentSource,omitempty"`
-	PresignedURLConfig  json.RawMessage   `json:"presignedUrlConfig,omitempty"`
-	Rollout             json.RawMessage   `json:"rollout,omitempty"`
-	Abort               json.RawMessage   `json:"abort,omitempty"`
-	Timeout             json.RawMessage   `json:"timeout,omitempty"`
-	Retry               json.RawMessage   `json:"retry,omitempty"`
-	Scheduling          json.RawMessage   `json:"scheduling,omitempty"`
-	NamespaceID         string            `json:"namespaceId,omitempty"`
-	TemplateArn         string            `json:"templateArn,omitempty"`
-	DocumentParameters  map[string]string `json:"documentParameters,omitempty"`
-	DestinationPackages []string          `json:"destinationPackages,omitempty"`
+	Description         string          `json:"description,omitempty"`
+	PresignedURLConfig  json.RawMessage `json:"presignedUrlConfig,omitempty"`
+	Rollout             json.RawMessage `json:"rollout,omitempty"`
+	Abort               json.RawMessage `json:"abort,omitempty"`
+	Timeout             json.RawMessage `json:"timeout,omitempty"`
+	Retry               json.RawMessage `json:"retry,omitempty"`
+	Scheduling          json.RawMessage `json:"scheduling,omitempty"`
+	NamespaceID         string          `json:"namespaceId,omitempty"`
+	TemplateArn         string          `json:"templateArn,omitempty"`
+	DestinationPackages []string        `json:"destinationPackages,omitempty"`
 }
 
 func noteOf(s *job.Spec) (n jobNote, err error) {

@@ -22,7 +22,6 @@ type jobTemplate struct {
 	Arn                 string            `json:"jobTemplateArn,omitempty"`
 	ID                  string            `json:"jobTemplateId"`
 	Description         string            `json:"description"`
-	DocumentSource      string            `json:"documentSource,omitempty"`
 	Document            string            `json:"document,omitempty"`
 	CreatedAt           float64           `json:"createdAt"`
 	PresignedURLConfig  json.RawMessage   `json:"presignedUrlConfig,omitempty"`
@@ -40,6 +39,7 @@ type createJobTemplateInput struct {
 	JobArn         string `json:"jobArn"`
 	Document       string `json:"document"`
 	DocumentSource string `json:"documentSource"`
+	Tags           []tag  `json:"tags"`
 }
 
 // A templateIdentity is the answer to CreateJobTemplate.
@@ -53,6 +53,9 @@ func (d *Dialect) createJobTemplate(ctx context.Context, t core.TenantID, id str
 	if !awswire.ValidJobID(id) {
 		return out, refuse(invalidRequest, "Invalid job template id %.128q", id)
 	}
+	if err := checkTags(in.Tags); err != nil {
+		return out, err
+	}
 	err = d.write(ctx, t, func(tx *commit.Tx) error {
 		a, err := readAccount(tx, t)
 		if err != nil {
@@ -64,7 +67,7 @@ func (d *Dialect) createJobTemplate(ctx context.Context, t core.TenantID, id str
 			return refuse(alreadyExists, "Job template %s already exists", id)
 		}
 		x := jobTemplate{
-			ID: id, Document: in.Document, DocumentSource: in.DocumentSource, CreatedAt: seconds(tx.Now()),
+			ID: id, Document: in.Document, CreatedAt: seconds(tx.Now()),
 			MaintenanceWindows: in.MaintenanceWindows, DestinationPackages: in.DestinationPackages,
 		}
 		n, s := jobNote{}, job.Spec{}
@@ -73,9 +76,12 @@ func (d *Dialect) createJobTemplate(ctx context.Context, t core.TenantID, id str
 				return err
 			}
 		}
-		err = setDocument(x.Document, x.DocumentSource, &n, &s)
+		err = setDocument(x.Document, in.DocumentSource, &s)
 		if err == nil {
 			err = in.apply(&n, &s)
+		}
+		if err == nil {
+			_, err = jobWindows(in.MaintenanceWindows, tx.Now())
 		}
 		if err != nil {
 			return err
@@ -85,7 +91,7 @@ func (d *Dialect) createJobTemplate(ctx context.Context, t core.TenantID, id str
 			return refuse(invalidRequest, "description is required")
 		}
 		out = templateIdentity{Arn: a.arn(keyJobTemplate + id), ID: id}
-		return writeRecord(tx, t, keyJobTemplate+id, x)
+		return errors.Join(writeRecord(tx, t, keyJobTemplate+id, x), putTags(tx, t, keyJobTemplate+id, in.Tags))
 	})
 	return out, err
 }
@@ -104,7 +110,7 @@ func (x *jobTemplate) ofJob(rd job.Reader, a *account, arn string, n *jobNote) e
 		return err
 	}
 	text, err := documentText(&j.Spec)
-	x.Document, x.DocumentSource = cmp.Or(x.Document, text), cmp.Or(x.DocumentSource, n.DocumentSource)
+	x.Document = cmp.Or(x.Document, text)
 	return err
 }
 
@@ -123,7 +129,7 @@ func (in *createJobInput) fromTemplate(rd store.RecordReader, a *account) error 
 		return err
 	}
 	if in.Document == "" && in.DocumentSource == "" {
-		in.Document, in.DocumentSource = x.Document, x.DocumentSource
+		in.Document = x.Document
 	}
 	in.Description = cmp.Or(in.Description, x.Description)
 	for _, f := range []struct{ to, from *json.RawMessage }{
@@ -140,7 +146,27 @@ func (in *createJobInput) fromTemplate(rd store.RecordReader, a *account) error 
 	if in.DestinationPackages == nil {
 		in.DestinationPackages = x.DestinationPackages
 	}
-	return nil
+	return in.addWindows(x.MaintenanceWindows)
+}
+
+// addWindows puts the maintenance windows of a template into the schedule of a job that has none of its own.
+func (in *createJobInput) addWindows(windows []json.RawMessage) error {
+	if len(windows) == 0 {
+		return nil
+	}
+	schedule := map[string]any{}
+	if given(in.Scheduling) {
+		if err := part("schedulingConfig", in.Scheduling, &schedule); err != nil {
+			return err
+		}
+	}
+	if schedule["maintenanceWindows"] != nil {
+		return nil
+	}
+	schedule["maintenanceWindows"] = windows
+	var err error
+	in.Scheduling, err = json.Marshal(schedule)
+	return err
 }
 
 // describeJobTemplate describes a template.
@@ -162,7 +188,7 @@ func (d *Dialect) deleteJobTemplate(ctx context.Context, t core.TenantID, id str
 		if known, err := hasRecord(tx, t, keyJobTemplate+id); err != nil || !known {
 			return cmp.Or(err, core.ErrNotFound)
 		}
-		return tx.DeleteRecord(t, Name, keyJobTemplate+id)
+		return errors.Join(tx.DeleteRecord(t, Name, keyJobTemplate+id), putTags(tx, t, keyJobTemplate+id, nil))
 	})
 	return jobsError(err, "Job template "+id)
 }
