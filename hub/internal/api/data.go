@@ -11,8 +11,8 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/telemetry"
 )
 
-// maxPageBytes bounds the values of a page, as they are stored; as JSON they are up to six times that. A single value may
-// be larger.
+// maxPageBytes bounds what the values of a page weigh, see [core.Value.Weight]; as JSON they are up to six times that. A
+// single value may be larger.
 const maxPageBytes = 2 << 20
 
 // maxLooked bounds how many entries or events are looked at for a page, where most may be left out.
@@ -103,7 +103,7 @@ func (s *Server) listChannels(r *request) (any, error) {
 					return err
 				}
 				c.Last = &v
-				size += len(last.Value)
+				size += last.Value.Weight()
 			}
 			out.Items = append(out.Items, c)
 		}
@@ -175,7 +175,7 @@ func (s *Server) listDocuments(r *request) (any, error) {
 			if err != nil {
 				return err
 			}
-			size += len(l.Value)
+			size += l.Value.Weight()
 			out.Items = append(out.Items, admin.Entry{
 				Document: l.Document, Side: l.Side.String(), Path: l.Path, Changed: admin.NewTime(l.Changed), Value: v,
 			})

@@ -71,6 +71,9 @@ func FuzzValue(f *testing.F) {
 		}
 		want := must(core.Append(nil, x)) // b may be in another order
 		v, err := valueOf(want)
+		if w := core.Value(want).Weight(); len(v.Type) > 6*w || len(v.Value) > 6*w {
+			t.Fatalf("weighs %d; type %d, value %d bytes", w, len(v.Type), len(v.Value))
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,6 +60,47 @@ func TestAppendNumber(t *testing.T) {
 	}
 }
 
+// weigh returns what a decoded value takes, at the least.
+func weigh(x any) int {
+	n := 16
+	switch x := x.(type) {
+	case string:
+		n += len(x)
+	case Number:
+		n += len(x)
+	case []byte:
+		n += len(x)
+	case []any:
+		for _, e := range x {
+			n += weigh(e)
+		}
+	case map[string]any:
+		for k, e := range x {
+			n += len(k) + weigh(e)
+		}
+	}
+	return n
+}
+
+func TestWeight(t *testing.T) {
+	flags := AppendArray(nil, 1000)
+	for range 1000 {
+		flags = AppendBool(flags, true)
+	}
+	for _, tt := range []struct {
+		v    Value
+		want int
+	}{
+		{nil, 0}, {AppendNull(nil), 16}, {AppendInt(nil, 1 << 40), 16}, {AppendString(nil, "abc"), 19}, {flags, 24 + 16_000},
+		{AppendBool(AppendKey(AppendMap(nil, 1), "k"), true), 24 + 32 + 1 + 16},
+		{Value{KindString, 9}, 2}, {Value{KindArray, 9, 0}, 3}, {bytes.Repeat([]byte{KindArray, 1}, 100), 200}, // malformed
+	} {
+		if got := tt.v.Weight(); got != tt.want {
+			t.Errorf("%x: got %d, want %d", tt.v, got, tt.want)
+		}
+	}
+}
+
 func FuzzValue(f *testing.F) {
 	seed, _ := Append(nil, map[string]any{"a": []any{int64(1), 2.5, "x", nil, true}})
 	f.Add(seed)
@@ -67,6 +108,9 @@ func FuzzValue(f *testing.F) {
 		x, err := Value(b).Decode()
 		if err != nil {
 			return
+		}
+		if w := Value(b).Weight(); w < len(b) || w < weigh(x) {
+			t.Fatalf("weighs %d, want at least %d, %d", w, len(b), weigh(x))
 		}
 		v, err := Append(nil, x)
 		if err != nil {

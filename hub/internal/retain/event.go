@@ -20,7 +20,7 @@ import (
 // only when a fiftieth too many are there.
 
 const (
-	eventSlack = 50      // the share of the limit that may be there above it
+	eventSlack = 50 // the share of the limit that may be there above it
 	countTime  = 20 * time.Millisecond
 	topDevices = 1000 // of a tenant, that are told apart
 )

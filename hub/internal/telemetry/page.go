@@ -16,7 +16,7 @@ type Mark struct {
 }
 
 // Page is [Range] for one page: it begins behind a mark (nil: where r begins) and returns the mark of its last sample,
-// nil if nothing follows. It ends early when its values have more than maxBytes. A sample that is stored between two pages may be missed if it lies in what was read; reading
+// nil if nothing follows. It ends early when its values weigh more than maxBytes, see [core.Value.Weight]. A sample that is stored between two pages may be missed if it lies in what was read; reading
 // backwards one may come twice if another of the very same time is stored meanwhile.
 func Page(st Reader, s *core.Series, r core.Range, after *Mark, maxBytes int) ([]core.Sample, *Mark, error) {
 	if r.Limit <= 0 || r.Limit > MaxSamples {
@@ -51,7 +51,7 @@ func Page(st Reader, s *core.Series, r core.Range, after *Mark, maxBytes int) ([
 			mark = Mark{At: sample.At}
 		}
 		mark.N++
-		size += len(sample.Value)
+		size += sample.Value.Weight()
 		out = append(out, sample)
 	}
 	return out, nil, nil

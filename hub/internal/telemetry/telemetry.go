@@ -14,8 +14,8 @@ import (
 const (
 	// MaxSamples is the most samples that one [Range] returns.
 	MaxSamples = 10_000
-	// MaxBytes is how many bytes of values one [Range] returns at most, but for the last sample: 10,000 strings of the
-	// size that a device may send would be 640 MB.
+	// MaxBytes is what the values that one [Range] returns weigh at most, see [core.Value.Weight], but for the last sample:
+	// 10,000 strings of the size that a device may send would be 640 MB, and as many arrays of booleans 10 GB.
 	MaxBytes = 16 << 20
 	// MaxPoints is the most samples that one [Points] looks at: enough for a day at five a second, 16 MB.
 	MaxPoints = 500_000
@@ -31,6 +31,11 @@ type Reader interface {
 // [MaxBytes].
 // Note that a limit of 0 is "no limit of the caller's".
 func Range(st Reader, s *core.Series, r core.Range) ([]core.Sample, error) {
+	return RangeOf(st, s, r, 0)
+}
+
+// RangeOf is [Range] for who makes more of each sample than it is: each weighs so many bytes more.
+func RangeOf(st Reader, s *core.Series, r core.Range, each int) ([]core.Sample, error) {
 	if r.Limit <= 0 || r.Limit > MaxSamples {
 		r.Limit = MaxSamples
 	}
@@ -40,7 +45,7 @@ func Range(st Reader, s *core.Series, r core.Range) ([]core.Sample, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read samples of device %d, %q: %w", s.Device, s.Channel, err)
 		}
-		size += len(sample.Value)
+		size += sample.Value.Weight() + each
 		if out = append(out, sample); len(out) == r.Limit || size > MaxBytes {
 			break
 		}

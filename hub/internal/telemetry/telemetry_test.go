@@ -179,6 +179,36 @@ func (large) Samples(*core.Series, core.Range) iter.Seq2[core.Sample, error] {
 	}
 }
 
+// flags yields samples of arrays of booleans without end.
+type flags struct{}
+
+func (flags) Samples(*core.Series, core.Range) iter.Seq2[core.Sample, error] {
+	v := core.AppendArray(nil, 1<<16)
+	for range 1 << 16 {
+		v = core.AppendBool(v, true)
+	}
+	return func(yield func(core.Sample, error) bool) {
+		for yield(core.Sample{Value: v}, nil) {
+		}
+	}
+}
+
+// TestRangeIsBoundedInMemory: what counts is what is made of the values, not what they take in storage.
+func TestRangeIsBoundedInMemory(t *testing.T) {
+	got, err := telemetry.Range(flags{}, &core.Series{}, core.Range{})
+	if want := telemetry.MaxBytes >> 20; err != nil || len(got) != want { // 1 MiB each
+		t.Errorf("got %d samples (%v), want %d", len(got), err, want)
+	}
+	got, err = telemetry.RangeOf(flags{}, &core.Series{}, core.Range{}, 3<<20)
+	if want := telemetry.MaxBytes >> 22; err != nil || len(got) != want {
+		t.Errorf("with more for each: got %d samples (%v), want %d", len(got), err, want)
+	}
+	got, next, err := telemetry.Page(flags{}, &core.Series{}, core.Range{}, nil, 2<<20)
+	if err != nil || len(got) != 2 || next == nil {
+		t.Errorf("got a page of %d samples (%v), want 2", len(got), err)
+	}
+}
+
 func TestRangeIsBoundedInBytes(t *testing.T) {
 	got, err := telemetry.Range(large{}, &core.Series{}, core.Range{})
 	if err != nil || len(got) != telemetry.MaxBytes>>20+1 {

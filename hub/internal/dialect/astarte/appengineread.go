@@ -184,7 +184,7 @@ func (r reading) latest() (reply, error) {
 			"timestamp":           r.options.timestamp(last.At),
 			"reception_timestamp": r.options.timestamp(last.Received),
 		})
-		if size += len(last.Value); size > telemetry.MaxBytes {
+		if size += last.Value.Weight(); size > telemetry.MaxBytes {
 			break
 		}
 	}
@@ -222,7 +222,7 @@ func (r reading) objects() (reply, error) {
 			return reply{}, err
 		}
 		out.add(path, leaf)
-		if size += len(last.Value); size > telemetry.MaxBytes {
+		if size += last.Value.Weight() + cellWeight*len(o.Mappings); size > telemetry.MaxBytes {
 			break
 		}
 	}

@@ -179,7 +179,7 @@ func (r reading) objectRows(o *astartewire.Object, s *core.Series) ([]row, []str
 		}
 		return rows, []string{key}, err
 	}
-	samples, err := telemetry.Range(r.rd, s, r.options.bounds)
+	samples, err := telemetry.RangeOf(r.rd, s, r.options.bounds, cellWeight*len(o.Mappings))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -193,6 +193,9 @@ func (r reading) objectRows(o *astartewire.Object, s *core.Series) ([]row, []str
 	}
 	return rows, objectKeys(o), nil
 }
+
+// cellWeight is what each key of an object takes in each row, also where a sample has no value for it.
+const cellWeight = 64
 
 // objectKeys returns the keys of an object. One that is called like the time is not shown: the time is.
 func objectKeys(o *astartewire.Object) []string {
