@@ -52,7 +52,8 @@ type Committer struct {
 	stopping bool
 	probe    bool // it is time to see whether the disk is well again
 
-	emitted chan struct{} // closed when the next transaction with events is on disk; nil: nobody waits
+	emitted chan struct{}                 // closed when the next transaction with events is on disk; nil: nobody waits
+	changed atomic.Pointer[chan struct{}] // likewise with anything but maintenance
 
 	taken []*Batch // of the running transaction; only Run
 	wary  int      // so many transactions are to have savepoints in any case; only Run
@@ -328,6 +329,7 @@ func (c *Committer) commit(batches []*Batch) {
 		if tx.emitted {
 			c.ring()
 		}
+		c.tellChanged(batches)
 	}
 }
 
@@ -377,6 +379,27 @@ func (c *Committer) ring() {
 		close(c.emitted)
 		c.emitted = nil
 	}
+}
+
+// Changed returns a channel that is closed when the next transaction is on disk that changes something but by
+// [Committer.Maintain]: for those who look after what is stored, and need not while nothing comes.
+func (c *Committer) Changed() <-chan struct{} {
+	for {
+		if p := c.changed.Load(); p != nil {
+			return *p
+		}
+		made := make(chan struct{})
+		if c.changed.CompareAndSwap(nil, &made) {
+			return made
+		}
+	}
+}
+
+func (c *Committer) tellChanged(batches []*Batch) {
+	if c.changed.Load() == nil || !slices.ContainsFunc(batches, func(b *Batch) bool { return !b.maintains && !b.Empty() }) {
+		return
+	}
+	close(*c.changed.Swap(nil))
 }
 
 // Queued says what waits for a transaction now.

@@ -78,3 +78,39 @@ func TestQueued(t *testing.T) {
 		t.Errorf("got %d batches of %d bytes, want none", n, bytes)
 	}
 }
+
+// TestChanged: it tells of what changes something, and not of what only makes room, is empty or refused.
+func TestChanged(t *testing.T) {
+	f := start(t, nil)
+	rang := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	put := func(tx *commit.Tx) error { return tx.PutRecord("t", "a", "k", nil) }
+	first, same := f.Changed(), f.Changed()
+	if err := f.Maintain(t.Context(), put); err != nil || rang(first) {
+		t.Errorf("rang for maintenance, or %v", err)
+	}
+	f.store.fail(core.ErrStorage)
+	if err := f.Do(t.Context(), put); err == nil || rang(first) {
+		t.Errorf("rang for what is not on disk, or %v", err)
+	}
+	f.store.fail(nil)
+	if err := f.Do(t.Context(), put); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []<-chan struct{}{first, same} {
+		select {
+		case <-c:
+		case <-time.After(30 * time.Second):
+			t.Fatal("did not ring")
+		}
+	}
+	if rang(f.Changed()) {
+		t.Error("the next one rings at once")
+	}
+}

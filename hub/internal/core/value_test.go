@@ -91,9 +91,15 @@ func TestWeight(t *testing.T) {
 		v    Value
 		want int
 	}{
-		{nil, 0}, {AppendNull(nil), 16}, {AppendInt(nil, 1 << 40), 16}, {AppendString(nil, "abc"), 19}, {flags, 24 + 16_000},
+		{nil, 0},
+		{AppendNull(nil), 16},
+		{AppendInt(nil, 1<<40), 16},
+		{AppendString(nil, "abc"), 19},
+		{flags, 24 + 16_000},
 		{AppendBool(AppendKey(AppendMap(nil, 1), "k"), true), 24 + 32 + 1 + 16},
-		{Value{KindString, 9}, 2}, {Value{KindArray, 9, 0}, 3}, {bytes.Repeat([]byte{KindArray, 1}, 100), 200}, // malformed
+		{Value{KindString, 9}, 2},
+		{Value{KindArray, 9, 0}, 3},
+		{bytes.Repeat([]byte{KindArray, 1}, 100), 200}, // malformed
 	} {
 		if got := tt.v.Weight(); got != tt.want {
 			t.Errorf("%x: got %d, want %d", tt.v, got, tt.want)

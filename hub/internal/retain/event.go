@@ -42,12 +42,12 @@ func (s *eventSum) at(first, last int64) int64 {
 
 // dropEvents drops events that are old, and those that are too many.
 func (k *Keeper) dropEvents(ctx context.Context) error {
-	if k.cfg.EventAge > 0 {
-		if err := k.inEventSlices(ctx, k.dropOldEvents); err != nil {
-			return err
+	n, oldest, err := k.countEvents(ctx)
+	if age := k.cfg.EventAge; err == nil && n > 0 && age > 0 && oldest.Before(k.cfg.Now().Add(-age)) {
+		if err = k.inEventSlices(ctx, k.dropOldEvents); err == nil {
+			n, _, err = k.countEvents(ctx)
 		}
 	}
-	n, err := k.countEvents(ctx)
 	limit := k.cfg.EventCount
 	if err != nil || limit <= 0 || n <= limit+limit/eventSlack {
 		return err
@@ -60,12 +60,12 @@ func (k *Keeper) dropEvents(ctx context.Context) error {
 		k.events.known = false
 		return err
 	}
-	_, err = k.countEvents(ctx)
+	_, _, err = k.countEvents(ctx)
 	return err
 }
 
-// countEvents notes how many events there are, and returns it.
-func (k *Keeper) countEvents(ctx context.Context) (n int64, err error) {
+// countEvents notes how many events there are, and returns it, and the time of the first one.
+func (k *Keeper) countEvents(ctx context.Context) (n int64, oldest time.Time, err error) {
 	err = k.cfg.Store.View(ctx, func(rd store.Reader) error {
 		old, err := rd.Events(0, 1)
 		if err != nil || len(old) == 0 {
@@ -74,14 +74,14 @@ func (k *Keeper) countEvents(ctx context.Context) (n int64, err error) {
 			return err
 		}
 		last, err := rd.LastEvent()
-		n = k.events.at(old[0].Seq, last)
+		n, oldest = k.events.at(old[0].Seq, last), old[0].At
 		k.note(func(s *Status) { s.Events, s.OldestEvent = n, old[0].Seq })
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("count events: %w", err)
+		return 0, oldest, fmt.Errorf("count events: %w", err)
 	}
-	return n, nil
+	return n, oldest, nil
 }
 
 // inEventSlices has drop change something until it does not, as much in one transaction as its time allows.

@@ -80,9 +80,10 @@ type Status struct {
 
 // Times of the loop.
 const (
-	guardInterval  = time.Second      // between two looks at the disk
-	dropInterval   = 10 * time.Second // between two looks at the limits
-	expireInterval = 5 * time.Minute  // between two looks at all series that have an age of their own
+	guardInterval = time.Second      // between two looks at the disk
+	restInterval  = time.Minute      // likewise while nothing is stored
+	dropInterval  = 10 * time.Second // between two looks at the limits
+	oldInterval   = 5 * time.Minute  // likewise while nothing is stored, and between two looks at all series that have an age of their own
 )
 
 // A slice ends after one of these: of its time in a transaction, so that nobody waits long for it. When far too much is
@@ -144,39 +145,54 @@ func (k *Keeper) note(change func(*Status)) {
 	change(&k.status)
 }
 
-// Run keeps the limits until ctx ends. What fails is logged and tried again.
+// Run keeps the limits until ctx ends. What fails is logged and tried again. While nobody stores anything it looks at the
+// disk each minute, and at what has become old each five.
 func (k *Keeper) Run(ctx context.Context) {
-	var guard, drop, expire time.Time
-	ticker := time.NewTicker(guardInterval)
-	defer ticker.Stop()
+	var drop, expire time.Time
+	var stored <-chan struct{} // closed when something was stored since the last look at the limits; nil: there was none
 	failing := false
 	for {
 		now := time.Now() // by the timers' clock, which cannot be set
-		var err error
-		if now.Sub(guard) >= guardInterval {
-			guard = now
-			err = k.guard(ctx)
-		}
-		if err == nil && now.Sub(drop) >= dropInterval {
-			drop = now
+		err := k.guard(ctx)
+		if since := now.Sub(drop); err == nil && (since >= oldInterval || since >= dropInterval && !open(stored)) {
+			drop, stored = now, k.cfg.Committer.Changed()
 			err = k.drop(ctx)
 		}
-		if err == nil && len(k.cfg.Expiring) > 0 && now.Sub(expire) >= expireInterval {
+		if err == nil && len(k.cfg.Expiring) > 0 && now.Sub(expire) >= oldInterval {
 			expire = now
 			err = k.expire(ctx)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil { // also from the waits below
 			return
 		}
 		if err != nil && !failing {
 			k.cfg.Logger.Warn("old data cannot be dropped now; it will be tried again", "err", err)
 		}
 		failing = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		if wait(ctx, nil, guardInterval); !failing && !k.Status().Refusing && open(stored) {
+			wait(ctx, stored, restInterval-guardInterval)
 		}
+	}
+}
+
+// open reports whether a channel is there and not closed.
+func open(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return false
+	default:
+		return c != nil
+	}
+}
+
+// wait waits for a while, for a channel (nil: none) or for the end of ctx.
+func wait(ctx context.Context, c <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-c:
+	case <-timer.C:
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -24,9 +25,19 @@ type rig struct {
 	store store.Store
 	*commit.Committer
 	*Keeper
-	log  bytes.Buffer
-	now  time.Time
-	free int64 // of a disk of 1 GiB
+	log bytes.Buffer
+
+	mu    sync.Mutex // only where the keeper runs by itself
+	now   time.Time
+	free  int64 // of a disk of 1 GiB
+	looks int   // at it
+}
+
+// change changes fields while the keeper runs.
+func (r *rig) change(fn func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn()
 }
 
 func start(t *testing.T, cfg Config) *rig {
@@ -36,7 +47,7 @@ func start(t *testing.T, cfg Config) *rig {
 	if r.store, err = sqlite.Open(t.Context(), sqlite.Config{Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
-	clock := func() time.Time { return r.now }
+	clock := func() (now time.Time) { r.change(func() { now = r.now }); return now }
 	r.Committer = commit.New(commit.Config{Store: r.store, Now: clock})
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -50,7 +61,10 @@ func start(t *testing.T, cfg Config) *rig {
 	})
 	cfg.Store, cfg.Committer, cfg.Now = r.store, r.Committer, clock
 	cfg.sumTime = time.Hour // however slow the machine is, each look gets to the end
-	cfg.Disk = func() (int64, int64, error) { return 1 << 30, r.free, nil }
+	cfg.Disk = func() (size, free int64, err error) {
+		r.change(func() { free = r.free; r.looks++ })
+		return 1 << 30, free, nil
+	}
 	cfg.Logger = slog.New(slog.NewTextHandler(&r.log, nil))
 	r.Keeper = New(cfg)
 	return r
@@ -298,6 +312,46 @@ func TestRun(t *testing.T) {
 	}
 	stop()
 	<-done
+}
+
+// TestAtRest: while nothing is stored it looks once a minute, at the limits once in five; as soon as something is, it looks
+// each second and ten seconds.
+func TestAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Config{EventAge: time.Hour, MinFreeBytes: 1 << 20})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Keeper.Run(ctx) }()
+		defer func() { stop(); <-done }()
+		elapse := func(d time.Duration, least, most int) {
+			t.Helper()
+			r.change(func() { r.looks = 0 })
+			time.Sleep(d)
+			synctest.Wait()
+			if looks := r.looks; looks < least || looks > most {
+				t.Errorf("in %v it looked %d times, want %d to %d", d, looks, least, most)
+			}
+		}
+		elapse(time.Hour, 59, 62)
+		before := r.Committer.Stats().Commits.Load()
+		r.emit(core.DeviceKey{}, 10)
+		elapse(12*time.Second, 1, 14)
+		if r.Status().Events != 10 {
+			t.Errorf("the events were not seen: %+v", r.Status())
+		}
+		elapse(time.Hour, 59, 90)
+		if got := r.Committer.Stats().Commits.Load() - before; got != 1 {
+			t.Errorf("%d transactions, want one", got)
+		}
+		r.change(func() { r.now = r.now.Add(2 * time.Hour) })
+		elapse(6*time.Minute, 5, 20)
+		if r.Keeper.Stats().Events.Load() != 10 {
+			t.Error("what has become old meanwhile is still there")
+		}
+		r.change(func() { r.free = 0 })
+		elapse(2*time.Minute, 2, 130)
+		elapse(time.Minute, 55, 62) // while data is refused the end of that is not to be missed
+	})
 }
 
 // BenchmarkKeep measures what it costs to keep the size of a database: samples that are committed without a pause, in

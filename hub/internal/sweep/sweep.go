@@ -55,6 +55,7 @@ const (
 	minPause   = 2 * time.Millisecond   // at least
 	busyPause  = 100 * time.Millisecond // until a connection has ended, or the disk is well again
 	idlePause  = time.Minute            // until certificates are looked at that may have ended
+	restPause  = 10 * time.Minute       // likewise, and longer, while nothing is stored
 	page       = 500
 )
 
@@ -83,17 +84,30 @@ func (s *Sweeper) Wake() {
 // Run sweeps until ctx ends. It must have ended before the committer does.
 func (s *Sweeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
+		changed := s.cfg.Committer.Changed()
 		pause, err := s.round(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, core.ErrStopping) {
 			s.cfg.Logger.Warn("cannot sweep away what was deleted; trying again", "err", err)
 			pause = idlePause / 10
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.wake:
-		case <-time.After(pause):
+		if s.wait(ctx, nil, pause) && pause == idlePause { // while nothing is stored there is nothing to sweep
+			s.wait(ctx, changed, restPause)
 		}
 	}
+}
+
+// wait waits for a while, and reports whether it is over; a wake, a channel (nil: none) or the end of ctx end it before.
+func (s *Sweeper) wait(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.wake:
+	case <-c:
+	case <-timer.C:
+		return true
+	}
+	return false
 }
 
 // round sweeps what there is, and returns how long to wait for the next one. Tenants come first: their devices are swept
@@ -196,7 +210,7 @@ func (s *Sweeper) Tenant(ctx context.Context, id core.TenantID) error {
 func (s *Sweeper) inSlices(ctx context.Context, slice func(*commit.Tx) (int, error)) error {
 	for ctx.Err() == nil {
 		changed, took := 0, time.Duration(0)
-		err := s.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
+		err := s.cfg.Committer.Maintain(ctx, func(tx *commit.Tx) (err error) {
 			begun := time.Now()
 			changed, err = slice(tx)
 			took = time.Since(begun)

@@ -73,7 +73,9 @@ func (c *conn) take(sql string) (*sqlite.Stmt, error) {
 		c.idle[sql] = list[:len(list)-1]
 		return st, nil
 	}
-	st, _, err := c.sq.PrepareTransient(sql)
+	// SQLite plans a statement anew each time that a parameter is bound which is a LIMIT by itself, in case it is small; that
+	// takes many times as long as a small query.
+	st, _, err := c.sq.PrepareTransient(strings.ReplaceAll(sql, "LIMIT ?", "LIMIT 0+?"))
 	if err != nil {
 		return nil, c.wrap(sql, err)
 	}
