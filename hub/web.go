@@ -64,6 +64,7 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    p.limits.HeaderBytes,
+		ConnState:         listen.State,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
 	}
 	web.RegisterOnShutdown(own.Stop)

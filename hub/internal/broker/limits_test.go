@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
@@ -72,6 +73,23 @@ func TestSilentCrowd(t *testing.T) {
 	open := gate.Open()
 	first.Close()
 	eventually(t, "a place has come back", func() bool { return gate.Open() < open })
+}
+
+// TestSilentCrowds: a dozen of them, who would have all places between them, keep nobody out either.
+func TestSilentCrowds(t *testing.T) {
+	gate := listen.NewGate(64, 0)
+	h := startHub(t, t.TempDir(), Config{Pending: gate, ConnectTimeout: time.Hour})
+	came := int64(0)
+	for i := range 14 {
+		for range 40 {
+			h.dialFrom(fmt.Sprintf("127.0.1.%d", i+1))
+			came++
+		}
+	}
+	eventually(t, "all places are taken", func() bool { return gate.Open() == 64 && int64(gate.Open())+gate.Crowded()+gate.Full() == came })
+	for i := range 20 {
+		signIn(t, h.dialFrom("127.0.0.3"), fmt.Sprint("pump-", i)).Ping()
+	}
 }
 
 // Who never sends CONNECT, or sends it byte by byte, or breaks off within it, is sent away, and its place is free again.

@@ -58,6 +58,7 @@ func (b *Broker) signIn(ctx context.Context, src *source, claim core.Claim) (*co
 	if err != nil {
 		return nil, err
 	}
+	c.src.Busy(true)
 	c.maxPacket, c.quiet = connect.MaximumPacketSize, connect.NoProblemInformation
 	claim.Version, claim.ClientID, claim.CleanStart = uint8(connect.Version), connect.ClientID, connect.CleanStart
 	claim.Keeps, claim.Will = sessionExpiry(connect) > 0, connect.Will != nil

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/internal/websocket"
 )
 
@@ -44,9 +45,12 @@ type Conn struct {
 
 	full bool // the last read from app filled the buffer given: it may hold more
 
-	place atomic.Pointer[Gate] // where it counts; nil: nowhere
-	pace  *pacing              // nil: none has been asked
-	web   *webSocket           // nil: not a WebSocket
+	place  atomic.Pointer[Gate] // where it counts; nil: nowhere
+	newer  *Conn                // among those that can be spared there; with that gate's lock
+	older  *Conn
+	spared atomic.Bool // it was closed for another one
+	pace   *pacing     // nil: none has been asked
+	web    *webSocket  // nil: not a WebSocket
 }
 
 // NewConn returns the hub's end of a socket. With a configuration it is to begin with a TLS handshake, see [Conn.TLS]. A
@@ -275,14 +279,29 @@ func (c *Conn) Take(g *Gate) bool {
 // adopt makes the connection responsible for a place that was taken for it.
 func (c *Conn) adopt(g *Gate) {
 	if old := c.place.Swap(g); old != nil {
-		old.Leave(c.Remote().Addr())
+		c.leave(old)
 	}
+	g.spare(c, true)
+}
+
+// Busy says whether something is going on that is worth finishing. Until it says so for the first time a connection that
+// has passed a gate can be spared for others, and so it can when it is no longer busy.
+func (c *Conn) Busy(busy bool) {
+	if g := c.place.Load(); g != nil {
+		g.spare(c, !busy)
+	}
+}
+
+func (c *Conn) leave(g *Gate) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leave(core.Network(c.Remote().Addr()), c)
 }
 
 // Leave ends its counting where it counts. Closing it does so too.
 func (c *Conn) Leave() {
 	if g := c.place.Swap(nil); g != nil {
-		g.Leave(c.Remote().Addr())
+		c.leave(g)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -111,6 +112,16 @@ func (f *Front) handshake(ctx context.Context, c *Conn) {
 	}
 	c.Released()
 	f.http.put(t)
+}
+
+// State is for [http.Server.ConnState]: connections from [Front.HTTP] that wait for a request can be spared for others.
+func State(nc net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateActive:
+		connOf(nc).Busy(true)
+	case http.StateIdle:
+		connOf(nc).Busy(false)
+	}
 }
 
 func onceClose(c chan struct{}) func() { return sync.OnceFunc(func() { close(c) }) }

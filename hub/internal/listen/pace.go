@@ -208,8 +208,14 @@ func Rest(ctx context.Context, wait time.Duration) bool {
 // Passed says that the client has signed in.
 func (c *Conn) Passed() { c.settlePace((*Pace).pass) }
 
-// Failed says that the connection came to nothing, and that it was the client's fault.
-func (c *Conn) Failed() { c.settlePace((*Pace).fail) }
+// Failed says that the connection came to nothing, and that it was the client's fault, unless it had to make room for others.
+func (c *Conn) Failed() {
+	if c.spared.Load() {
+		c.Released()
+		return
+	}
+	c.settlePace((*Pace).fail)
+}
 
 // Released says that nothing is known of the client, or that it was not its fault.
 func (c *Conn) Released() { c.settlePace((*Pace).release) }
