@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/hub/internal/api"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/listen"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
