@@ -23,6 +23,7 @@ func TestPublishOverHTTP(t *testing.T) {
 	g := newHTTPRig(t)
 	user := base64.StdEncoding.EncodeToString([]byte(`[{"k":"v"},{"k":"w"}]`))
 	quoted := base64.StdEncoding.EncodeToString([]byte(`"[{\"k\":\"v\"}]"`)) // boto3, when its caller hands over JSON
+	long := base64.StdEncoding.EncodeToString([]byte(`[{"k":"` + strings.Repeat("\xff", 30_000) + `"}]`))
 	g.tell(
 		step{do: "POST /topics/a%2Fb?qos=1", service: serviceData, body: "hi", has: []string{`"message":"OK"`, `"traceId"`}},
 		step{do: "POST /topics/a/b/c", service: serviceGateway, body: "raw"},
@@ -42,6 +43,9 @@ func TestPublishOverHTTP(t *testing.T) {
 		step{do: "POST /topics/%24SYS", service: serviceData, body: "x", want: invalidRequest},
 		step{do: "POST /topics/a", service: serviceData, body: strings.Repeat("x", maxPayloadBytes+1), want: tooLarge},
 		step{do: "POST /topics/a", service: serviceData, body: "x", header: map[string]string{"x-amz-mqtt5-user-properties": "!"}, want: invalidRequest},
+		// Bytes that are no UTF-8 become three each when JSON is read: more than MQTT can say the length of.
+		step{do: "POST /topics/a", service: serviceData, body: "x", header: map[string]string{"x-amz-mqtt5-user-properties": long}, want: invalidRequest},
+		step{do: "POST /topics/a", service: serviceData, body: "x", header: map[string]string{"x-amz-mqtt5-correlation-data": base64.StdEncoding.EncodeToString(make([]byte, 1<<16))}, want: invalidRequest},
 		step{do: "POST /topics/a", service: serviceData, body: "\xff", header: map[string]string{"x-amz-mqtt5-payload-format-indicator": "UTF8_DATA"}, want: invalidRequest},
 		step{do: "POST /topics/a?responseTopic=%23", service: serviceData, body: "x", want: invalidRequest},
 		step{do: "GET /topics/a", service: serviceData, want: methodNotAllowed},

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,10 @@ func (c *call) message(topic string) (core.Message, error) {
 	return m, err
 }
 
-const maxExpiry = 604_800 // seconds
+const (
+	maxExpiry        = 604_800        // seconds
+	maxPropertyBytes = math.MaxUint16 // of a text or binary data in MQTT
+)
 
 func (c *call) properties() (p mqtt.MessageProperties, err error) {
 	contentType := c.query.Get("contentType")
@@ -104,7 +108,7 @@ func (c *call) properties() (p mqtt.MessageProperties, err error) {
 		return p, invalidValue(v, "payloadFormatIndicator", "Member must satisfy enum value set: [UNSPECIFIED_BYTES, UTF8_DATA]")
 	}
 	if v := c.r.Header.Get("x-amz-mqtt5-correlation-data"); v != "" {
-		if p.CorrelationData, err = base64.StdEncoding.DecodeString(v); err != nil {
+		if p.CorrelationData, err = base64.StdEncoding.DecodeString(v); err != nil || len(p.CorrelationData) > maxPropertyBytes {
 			return p, refuse(invalidRequest, "Invalid correlationData: it is not base64.")
 		}
 	}
@@ -139,7 +143,7 @@ func userProperties(header string) (list []mqtt.UserProperty, err error) {
 			return nil, malformed // their order would be lost
 		}
 		for name, value := range o {
-			if !utf8.ValidString(name+value) || strings.ContainsRune(name+value, 0) {
+			if !utf8.ValidString(name+value) || strings.ContainsRune(name+value, 0) || max(len(name), len(value)) > maxPropertyBytes {
 				return nil, malformed
 			}
 			list = append(list, mqtt.UserProperty{Key: name, Value: value})

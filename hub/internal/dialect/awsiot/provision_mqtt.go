@@ -169,7 +169,7 @@ type fleetResult struct {
 	configuration map[string]string
 }
 
-// applyTemplate fills a template in and applies it to a certificate.
+// applyTemplate fills a template in, with parameters of a device or its certificate, and applies it to a certificate.
 func (d *Dialect) applyTemplate(tx *commit.Tx, a *account, body string, given map[string]string, crt certificate) (out fleetResult, err error) {
 	t, err := parseTemplate(body)
 	if err != nil {
@@ -180,7 +180,7 @@ func (d *Dialect) applyTemplate(tx *commit.Tx, a *account, body string, given ma
 		params[name] = value
 	}
 	params[certificateIDParameter] = crt.ID
-	p, err := t.evaluate(params)
+	p, err := t.evaluateFor(params, true)
 	if err != nil {
 		return out, err
 	}

@@ -166,10 +166,17 @@ func (t *template) checkFleet() error {
 // evaluate fills in a template. Parameters that it does not declare are ignored; those that it declares must be there or
 // have a default.
 func (t *template) evaluate(given map[string]string) (*provision, error) {
-	e := &evaluation{t: t, params: map[string]string{}, left: maxTemplateOutput}
+	return t.evaluateFor(given, false)
+}
+
+// evaluateFor is evaluate for parameters that a device may have chosen: those must not mean anything in a policy besides what
+// they say. There is no hook that could look at them first.
+func (t *template) evaluateFor(given map[string]string, device bool) (*provision, error) {
+	e := &evaluation{t: t, params: map[string]string{}, strange: map[string]bool{}, left: maxTemplateOutput}
 	for name, p := range t.Parameters {
 		if value, ok := given[name]; ok {
 			e.params[name] = value
+			e.strange[name] = device && strings.ContainsAny(value, `*?$"\`)
 		} else if value, ok := p.Default.(string); ok {
 			e.params[name] = value
 		} else {

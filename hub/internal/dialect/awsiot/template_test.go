@@ -53,6 +53,30 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+// A device chooses its parameters, and must not choose what its policy means.
+func TestTemplateParameterInPolicy(t *testing.T) {
+	x, err := parseTemplate(fleetTemplate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, serial := range []string{"*", "a?", "${iot:ClientId}", "$", `x","arn:*`, `\`} {
+		params := map[string]string{"SerialNumber": serial, certificateIDParameter: "c"}
+		if p, err := x.evaluateFor(params, true); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: got %+v, %v", serial, p, err)
+		}
+		if _, err := x.evaluateFor(params, false); err != nil {
+			t.Errorf("%s, of an operator: %v", serial, err)
+		}
+	}
+	elsewhere, err := parseTemplate(strings.Replace(fleetTemplate, `{"N": {"Ref": "SerialNumber"}}`, `{"N": "fixed"}`, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := elsewhere.evaluateFor(map[string]string{"SerialNumber": "a*", certificateIDParameter: "c"}, true); err != nil {
+		t.Errorf("in nothing but a name: %v", err)
+	}
+}
+
 func TestTemplateRefused(t *testing.T) {
 	certificate := `"c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}}}`
 	resources := func(more string) string {

@@ -15,6 +15,9 @@ type evaluation struct {
 	t      *template
 	params map[string]string
 	left   int // bytes that may still be made
+
+	strange  map[string]bool // parameters that must not be in a policy
+	inPolicy bool            // what is evaluated now is a policy's document
 }
 
 func (e *evaluation) resource(p *provision, name string, r templateResource) (err error) {
@@ -101,6 +104,8 @@ func (e *evaluation) policy(r templateResource) (p provisionPolicy, err error) {
 	if err := e.property(r, "PolicyName", &p.Name); err != nil {
 		return p, err
 	}
+	e.inPolicy = true
+	defer func() { e.inPolicy = false }()
 	switch doc := r.Properties["PolicyDocument"].(type) {
 	case nil:
 	case map[string]any:
@@ -285,10 +290,14 @@ func (e *evaluation) ref(arg any) (any, error) {
 }
 
 func (e *evaluation) parameter(name string) (string, error) {
-	if value, ok := e.params[name]; ok {
-		return value, nil
+	value, ok := e.params[name]
+	switch {
+	case !ok:
+		return "", templateError("parameter %q is not declared", name)
+	case e.inPolicy && e.strange[name]:
+		return "", templateError("parameter %q has characters that mean something in the policy that it is for", name)
 	}
-	return "", templateError("parameter %q is not declared", name)
+	return value, nil
 }
 
 // args takes apart the list that most functions have.
