@@ -240,38 +240,67 @@ func (c *call) deleteThingGroup() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.do(func(tx *commit.Tx) error {
-		g, err := readThingGroup(tx, c.tenant(), name)
-		if found, err := present(err); err != nil || !found {
+	for more := true; more; {
+		// A large group is emptied in slices, between which others have their turn. Who hears nothing asks again.
+		err := c.do(func(tx *commit.Tx) (err error) {
+			more, err = c.deleteGroupSlice(tx, name, expected)
 			return err
-		}
-		if expected != 0 && expected != g.Version {
-			return conflict("thing group", name)
-		}
-		children, err := groupChildren(tx, c.tenant(), name)
+		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if len(children) > 0 {
-			return refuse(invalidRequest, "Cannot delete thing group : %s when there are still child groups attached to it", name)
+	}
+	return nil, nil //nolint:nilnil // there is nothing to tell
+}
+
+// groupSlice is how many things are taken out of a group in one transaction: some ten milliseconds, for which all others wait.
+const groupSlice = 250
+
+// deleteGroupSlice takes things out of a group that is to be deleted, and deletes it when there are only few; more says that there
+// are others. expected is the version that it must have, 0: any.
+func (c *call) deleteGroupSlice(tx *commit.Tx, name string, expected int64) (more bool, err error) {
+	g, err := readThingGroup(tx, c.tenant(), name)
+	if found, err := present(err); err != nil || !found {
+		return false, err
+	}
+	if expected != 0 && expected != g.Version {
+		return false, conflict("thing group", name)
+	}
+	children, err := groupChildren(tx, c.tenant(), name)
+	if err != nil {
+		return false, err
+	}
+	if len(children) > 0 {
+		return false, refuse(invalidRequest, "Cannot delete thing group : %s when there are still child groups attached to it", name)
+	}
+	members, more, err := groupThings(tx, c.tenant(), name, "", groupSlice)
+	if err != nil {
+		return false, err
+	}
+	for _, x := range members {
+		if err := c.d.leaveGroup(tx, c.tenant(), name, x); err != nil {
+			return false, err
 		}
-		if err := c.d.groupEvent(tx, &c.account, "deleted", g); err != nil {
-			return err
+	}
+	if more {
+		return true, nil
+	}
+	if err := c.d.groupEvent(tx, &c.account, "deleted", g); err != nil {
+		return false, err
+	}
+	if g.Parent != "" {
+		parent, err := readThingGroup(tx, c.tenant(), g.Parent)
+		if err != nil {
+			return false, err
 		}
-		if g.Parent != "" {
-			parent, err := readThingGroup(tx, c.tenant(), g.Parent)
-			if err != nil {
-				return err
-			}
-			if err := c.d.hierarchyEvent(tx, &c.account, "removed", parent, g); err != nil {
-				return err
-			}
+		if err := c.d.hierarchyEvent(tx, &c.account, "removed", parent, g); err != nil {
+			return false, err
 		}
-		if err := putTags(tx, c.tenant(), keyThingGroup+name, nil); err != nil {
-			return err
-		}
-		return c.d.deleteThingGroup(tx, c.tenant(), name)
-	})
+	}
+	if err := putTags(tx, c.tenant(), keyThingGroup+name, nil); err != nil {
+		return false, err
+	}
+	return false, c.d.deleteThingGroup(tx, c.tenant(), name)
 }
 
 func (c *call) listThingGroups() (any, error) {

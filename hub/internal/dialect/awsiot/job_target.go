@@ -12,12 +12,19 @@ import (
 // Targets of jobs are named as in ARNs: "thing/NAME", "thinggroup/NAME". A group stands for its things and those of the groups
 // below it.
 
-// resolveTargets returns the targets that ARNs name, and the things that they stand for now. What is not there is refused.
+// resolveTargets returns the targets that ARNs name, and the things that they stand for now. What is not there is refused. Each
+// target and each group is looked at once, however often it is named: all others wait meanwhile.
 func resolveTargets(rd store.RecordReader, a *account, arns []string) (targets []string, things []core.DeviceID, err error) {
 	if len(arns) == 0 {
 		return nil, nil, refuse(invalidRequest, "targets must not be empty")
 	}
+	seen := map[string]bool{}
+	groups := groupThingsReader{rd: rd, tenant: a.Tenant, seen: map[string]bool{}}
 	for _, arn := range arns {
+		if seen[arn] {
+			continue
+		}
+		seen[arn] = true
 		target, ok := a.resource(arn)
 		thing, isThing := strings.CutPrefix(target, keyThing)
 		group, isGroup := strings.CutPrefix(target, groupResource)
@@ -27,7 +34,7 @@ func resolveTargets(rd store.RecordReader, a *account, arns []string) (targets [
 			things = append(things, core.DeviceID(thing))
 		case ok && isGroup:
 			if _, err = readThingGroup(rd, a.Tenant, group); err == nil {
-				things, err = appendGroup(things, rd, a.Tenant, group, 0)
+				err = groups.add(group, 0)
 			}
 		case strings.HasPrefix(arn, "arn:"):
 			err = core.ErrNotFound
@@ -39,32 +46,41 @@ func resolveTargets(rd store.RecordReader, a *account, arns []string) (targets [
 		} else if err != nil {
 			return nil, nil, err
 		}
-		if !slices.Contains(targets, target) {
-			targets = append(targets, target)
-		}
+		targets = append(targets, target)
 	}
-	return targets, things, nil
+	return targets, append(things, groups.things...), nil
 }
 
-// appendGroup appends the things of a group, and of those below it, to list.
-func appendGroup(list []core.DeviceID, rd store.RecordReader, t core.TenantID, group string, depth int) ([]core.DeviceID, error) {
-	things, _, err := groupThings(rd, t, group, "", 0)
+// A groupThingsReader collects the things of groups and of those below them, each group's once.
+type groupThingsReader struct {
+	rd     store.RecordReader
+	tenant core.TenantID
+	seen   map[string]bool
+	things []core.DeviceID
+}
+
+func (r *groupThingsReader) add(group string, depth int) error {
+	if r.seen[group] {
+		return nil
+	}
+	r.seen[group] = true
+	things, _, err := groupThings(r.rd, r.tenant, group, "", 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, x := range things {
-		list = append(list, core.DeviceID(x))
+		r.things = append(r.things, core.DeviceID(x))
 	}
-	children, err := groupChildren(rd, t, group)
+	children, err := groupChildren(r.rd, r.tenant, group)
 	if err != nil || depth >= maxGroupDepth {
-		return list, err
+		return err
 	}
 	for _, c := range children {
-		if list, err = appendGroup(list, rd, t, c, depth+1); err != nil {
-			return nil, err
+		if err := r.add(c, depth+1); err != nil {
+			return err
 		}
 	}
-	return list, nil
+	return nil
 }
 
 // groupAndAbove returns the names of a group and of those above it. One that is gone already is alone.
