@@ -198,7 +198,10 @@ func TestWhatNeedsS3(t *testing.T) {
 			t.Fatal(err)
 		}
 		template.Description = "d"
-		if _, err := r.d.createJobTemplate(t.Context(), testTenant, "t", template); name != "parameters" && refusedAs(err) != invalidRequest {
+		if name == "parameters" {
+			continue // which templates do not have
+		}
+		if _, err := r.d.createJobTemplate(t.Context(), testTenant, "t", template); refusedAs(err) != invalidRequest {
 			t.Errorf("template, %s: %v", name, err)
 		}
 	}
