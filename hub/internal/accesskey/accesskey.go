@@ -1,6 +1,7 @@
 // Package accesskey holds the rules about access keys: the names and secrets that programs sign requests with, as AWS's do.
 // A key belongs to one tenant and may do there whatever the platform's API offers. Signatures are computed with the secret,
-// so that a hash of it would not do: it is kept sealed (package seal), and told to its maker once.
+// so that a hash of it would not do: it is kept sealed (package seal), and told to its maker once. A [Pass] is a key for a while
+// that stands for somebody, a device for instance, and is kept nowhere.
 package accesskey
 
 import (

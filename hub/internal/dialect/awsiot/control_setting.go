@@ -133,7 +133,7 @@ func putTags(tx *commit.Tx, t core.TenantID, resource string, tags []tag) error 
 }
 
 // tagged are the kinds of resources that can have tags, which are records under the same names.
-var tagged = []string{keyThingType, keyThingGroup, keyBillingGroup, keyPolicy, keyCACert, keyTemplate, keyJob, keyJobTemplate, keyAuthorizer}
+var tagged = []string{keyThingType, keyThingGroup, keyBillingGroup, keyPolicy, keyCACert, keyTemplate, keyJob, keyJobTemplate, keyAuthorizer, keyRoleAlias}
 
 // taggedResource returns the resource that an ARN names, which must be there.
 func (c *call) taggedResource(rd store.RecordReader, arn string) (string, error) {

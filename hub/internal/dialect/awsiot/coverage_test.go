@@ -10,7 +10,7 @@ import (
 
 // TestCoverage checks that the tests exist that docs/coverage/aws-iot.md names, those of other packages where it says so.
 func TestCoverage(t *testing.T) {
-	folders := map[string]string{"": ".", "policy.": "policy", "broker.": "../../broker", "hub.": "../../..", "job.": "../../job", "awswire.": "../../../../internal/wire/awswire"}
+	folders := map[string]string{"": ".", "policy.": "policy", "broker.": "../../broker", "hub.": "../../..", "job.": "../../job", "accesskey.": "../../accesskey", "awswire.": "../../../../internal/wire/awswire"}
 	sources := map[string]string{}
 	for prefix, dir := range folders {
 		files, err := filepath.Glob(dir + "/*_test.go")

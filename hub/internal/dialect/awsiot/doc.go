@@ -13,6 +13,7 @@
 //	account                          the account's number, region and settings
 //	accesskey/KEY                    an access key, see package accesskey
 //	authorizer/NAME                  a custom authorizer
+//	rolealias/NAME                   a role alias, for credentials that devices are lent
 //	thing/THING                      a thing: type, attributes, version
 //	thingtype/NAME                   a thing type
 //	thingtype-thing/NAME/THING       index: things of a type
@@ -47,8 +48,8 @@
 // # Whose connection it is
 //
 // Ours are connections with a certificate that is on record here, or that an authority registered here has signed, or
-// that our CA made for this dialect and that is on record no more; WebSockets on /mqtt whose request is signed; and those
-// that name a custom authorizer. The account is the certificate's or the access key's; where neither tells, that of the
+// that our CA made for this dialect and that is on record no more; WebSockets on /mqtt whose request is signed, by an access
+// key or by a pass that stands for a certificate; and those that name a custom authorizer. The account is the certificate's or the access key's; where neither tells, that of the
 // server name ("ACCOUNT.iot.REGION.amazonaws.localhost"), else Config.DefaultTenant.
 //
 // Facts come from the AWS IoT Core Developer Guide and API reference (read 2026-11), and from watching the official

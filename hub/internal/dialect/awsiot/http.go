@@ -81,7 +81,8 @@ type call struct {
 
 	account     account
 	signer      *signer         // nil: a certificate
-	certificate string          // id of the certificate that the client has shown, if nobody signed
+	certificate string          // id of the certificate that the client has shown, or that a pass stands for, if no key signed
+	thing       *thing          // that the certificate's policies may ask about; nil: none
 	bound       []*policy.Bound // its policies
 }
 
@@ -219,10 +220,13 @@ func (c *call) authenticate(sig *sigv4.Signature, req *sigv4.Request) (err error
 	}
 	req.Hash = sigv4.Hash(c.body)
 	c.signer, err = c.d.verifySignature(c.ctx(), req, sig, signingNames)
-	if err == nil {
-		c.account = c.signer.account
+	if err != nil {
+		return err
 	}
-	return err
+	if c.account = c.signer.account; c.signer.certificate != "" {
+		return c.authenticatePass()
+	}
+	return nil
 }
 
 func (c *call) readBody() error {

@@ -2,6 +2,7 @@ package awsiot
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
+	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
@@ -36,10 +38,17 @@ const (
 // errScope means that a request is signed for another service or region than those that it came to.
 var errScope = fmt.Errorf("%w: credential is scoped to another service or region", sigv4.ErrMismatch)
 
-// A signer is who signed a request: an access key of an account. It may do everything there.
+// errTokenExpired means that a request is signed with a pass whose time is over.
+var errTokenExpired = fmt.Errorf("%w: the security token has expired", core.ErrUnauthenticated)
+
+// A signer is who signed a request: an access key of an account, which may do everything there, or a pass that the credentials
+// provider has given a device.
 type signer struct {
 	account account
 	key     accesskey.Key
+	// certificate is the id of that which a pass stands for, "" for an access key: the bearer may do what the certificate may, at
+	// the time of use, and nothing else.
+	certificate string
 }
 
 // principal returns the signer as what the principals of connections are.
@@ -57,33 +66,50 @@ func (d *Dialect) verifySigned(ctx context.Context, r *sigv4.Request, services .
 // verifySignature is verifySigned for a signature that has been taken out of the request.
 func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *sigv4.Signature, services []string) (*signer, error) {
 	now := d.cfg.Now()
-	key, secret, err := d.cfg.Keys.Find(ctx, sig.AccessKeyID, now)
-	if errors.Is(err, core.ErrNotFound) {
-		return nil, fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, sig.AccessKeyID)
-	} else if err != nil {
+	s, secret, err := d.signingKey(ctx, sig)
+	if err != nil {
 		return nil, err
 	}
-	err = sig.Verify(r, sigv4.Credentials{AccessKeyID: key.ID, SecretAccessKey: secret.Secret, SessionToken: secret.Token},
+	err = sig.Verify(r, sigv4.Credentials{AccessKeyID: s.key.ID, SecretAccessKey: secret.Secret, SessionToken: secret.Token},
 		sigv4.Window{Now: now, Skew: signatureSkew, Expires: presignedLife})
 	if err != nil {
 		return nil, err
 	}
-	a, err := d.account(ctx, key)
+	if s.certificate == "" {
+		s.account, err = d.account(ctx, s.key)
+	} else {
+		s.account, err = d.accountOfPass(ctx, s.key)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(services, sig.Scope.Service) || sig.Scope.Region != a.Region {
+	if !slices.Contains(services, sig.Scope.Service) || sig.Scope.Region != s.account.Region {
 		return nil, fmt.Errorf("%w: %.64q in %.64q", errScope, sig.Scope.Service, sig.Scope.Region)
 	}
-	return &signer{account: a, key: key}, nil
+	return s, nil
+}
+
+// signingKey finds the access key or the pass that a signature is said to be made with.
+func (d *Dialect) signingKey(ctx context.Context, sig *sigv4.Signature) (*signer, accesskey.Secret, error) {
+	now := d.cfg.Now()
+	if p, secret, ok := d.cfg.Keys.Pass(sig.AccessKeyID, sig.Token); ok {
+		if p.Expired(now) {
+			return nil, accesskey.Secret{}, fmt.Errorf("%w: access key %.64q", errTokenExpired, p.ID)
+		}
+		return &signer{key: accesskey.Key{ID: p.ID, Tenant: p.Tenant, Expires: p.Expires}, certificate: certificateOf(p.For)}, secret, nil
+	}
+	key, secret, err := d.cfg.Keys.Find(ctx, sig.AccessKeyID, now)
+	if errors.Is(err, core.ErrNotFound) {
+		return nil, accesskey.Secret{}, fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, sig.AccessKeyID)
+	} else if err != nil {
+		return nil, accesskey.Secret{}, err
+	}
+	return &signer{key: key}, secret, nil
 }
 
 // knownKey reports a signature by a key that is not there, before the body of a request is read for it.
 func (d *Dialect) knownKey(ctx context.Context, sig *sigv4.Signature) error {
-	_, _, err := d.cfg.Keys.Find(ctx, sig.AccessKeyID, d.cfg.Now())
-	if errors.Is(err, core.ErrNotFound) {
-		return fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, sig.AccessKeyID)
-	}
+	_, _, err := d.signingKey(ctx, sig)
 	return err
 }
 
@@ -113,6 +139,18 @@ func (d *Dialect) account(ctx context.Context, k accesskey.Key) (a account, err 
 		a, err = d.makeAccount(tx, k.Tenant)
 		return err
 	})
+	return a, err
+}
+
+// accountOfPass returns the account that a pass belongs to. If it is not there any more, nor is what the pass stands for.
+func (d *Dialect) accountOfPass(ctx context.Context, k accesskey.Key) (a account, err error) {
+	err = d.view(ctx, func(rd store.Reader) error {
+		a, err = readAccount(rd, k.Tenant)
+		return err
+	})
+	if errors.Is(err, core.ErrNotFound) {
+		err = fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, k.ID)
+	}
 	return a, err
 }
 
@@ -172,13 +210,52 @@ func (c *call) authenticateCertificate() error {
 	if err != nil {
 		return err
 	}
+	return c.standFor(a, id, leaf)
+}
+
+// authenticatePass has a request that was signed with a pass be one of the certificate that the pass stands for.
+func (c *call) authenticatePass() error {
+	a, id := c.signer.account, c.signer.certificate
+	c.signer = nil
+	_, leaf, err := c.d.leafOf(c.ctx(), a.Tenant, id)
+	if err != nil {
+		return err
+	}
+	return c.standFor(a, id, leaf)
+}
+
+// leafOf returns a certificate on record. One that is not there any more opens nothing.
+func (d *Dialect) leafOf(ctx context.Context, t core.TenantID, id string) (crt certificate, leaf *x509.Certificate, err error) {
+	err = d.view(ctx, func(rd store.Reader) (err error) {
+		crt, err = readCertificate(rd, t, id)
+		if errors.Is(err, core.ErrNotFound) {
+			return silent("certificate "+id+" has been deleted", "Register it again, or give the device another one.")
+		} else if err != nil {
+			return err
+		}
+		if leaf, err = ca.ParseCertificate([]byte(crt.PEM)); err != nil {
+			return fmt.Errorf("certificate %s: %w: %v", id, core.ErrStorage, err)
+		}
+		return nil
+	})
+	return crt, leaf, err
+}
+
+// standFor makes the request one of a certificate's.
+func (c *call) standFor(a account, id string, leaf *x509.Certificate) error {
 	c.account, c.certificate = a, id
-	if now := c.d.cfg.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+	if !c.d.validNow(leaf) {
 		return fmt.Errorf("%w: certificate %s is not valid now", core.ErrDenied, id)
 	}
-	v := values{domain: c.r.TLS.ServerName, certificate: leaf}
+	v := values{certificate: leaf}
+	if c.r.TLS != nil {
+		v.domain = c.r.TLS.ServerName
+	}
 	if remote, err := netip.ParseAddrPort(c.r.RemoteAddr); err == nil {
 		v.sourceIP = remote.Addr().Unmap().String()
+	}
+	if c.op != nil && c.op.service == provider {
+		v.clientID = c.r.Header.Get(thingNameHeader) // which names the thing that policies may ask about
 	}
 	return c.view(func(rd store.Reader) error {
 		if open, err := isOpen(rd, a.Tenant); err != nil {
@@ -187,10 +264,12 @@ func (c *call) authenticateCertificate() error {
 			return errClosed
 		}
 		papers, err := c.d.papersOf(rd, a.Tenant, id, v)
-		if err == nil {
-			c.bound = papers.bind()
+		if err != nil {
+			return err
 		}
-		return err
+		papers.values.clientID = ""
+		c.thing, c.bound = papers.values.thing, papers.bind()
+		return nil
 	})
 }
 

@@ -78,6 +78,7 @@ var statuses = map[string]int{
 	"IncompleteSignatureException":        http.StatusForbidden,
 	"InvalidSignatureException":           http.StatusForbidden,
 	"UnrecognizedClientException":         http.StatusForbidden,
+	"ExpiredTokenException":               http.StatusForbidden,
 
 	notFound:                 http.StatusNotFound,
 	"NotConfiguredException": http.StatusNotFound,
@@ -113,6 +114,7 @@ var answers = []struct {
 	{sigv4.ErrIncomplete, "IncompleteSignatureException", ""},
 	{sigv4.ErrUnknownKey, "UnrecognizedClientException", "The security token included in the request is invalid."},
 	{sigv4.ErrToken, "UnrecognizedClientException", "The security token included in the request is invalid."},
+	{errTokenExpired, "ExpiredTokenException", "The security token included in the request is expired"},
 	{errScope, "InvalidSignatureException", ""},
 	{sigv4.ErrMismatch, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided. " +
 		"Check your AWS Secret Access Key and signing method. Consult the service documentation for details."},

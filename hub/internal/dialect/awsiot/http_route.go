@@ -17,7 +17,8 @@ const (
 	data                   // "iotdata", which is "iotdevicegateway" too
 	jobsData               // "iot-jobs-data"
 	discovery              // Greengrass, by certificate only
-	planes                 // data, jobsData or discovery
+	provider               // of credentials, by certificate only
+	planes                 // any of them but control
 )
 
 // signingNames are all that a request may be signed for.
@@ -49,7 +50,7 @@ type operation struct {
 // operations is everything there is.
 func operations() []operation {
 	all := slices.Concat(
-		controlOperations(), dataOperations(), jobsDataOperations(), discoveryOperations(),
+		controlOperations(), dataOperations(), jobsDataOperations(), discoveryOperations(), providerOperations(),
 	)
 	have := map[string]bool{}
 	for _, op := range all {

@@ -365,6 +365,8 @@ var notes = map[string]string{
 	"UpdateProvisioningTemplate":  "pre-provisioning hooks are refused",
 	"DeleteConnection":            "`preventWillMessage` is accepted and has no effect",
 	"DeleteThingType":             "at once after its deprecation; the service has one wait five minutes",
+	"AssumeRoleWithCertificate":   "the credentials open what the certificate's policies allow, and nothing of the control plane; see [aws.md](../aws.md#credentials-for-devices)",
+	"CreateRoleAlias":             "the role is kept and shown; it gives no rights here",
 	"DescribeEndpoint":            "the host of the request, without its port, whatever the type",
 	"ListSubscriptions":           "without QoS",
 	"SearchIndex":                 "`thingName`, `thingId`, `thingTypeName`, `thingGroupNames` (those that a thing is in itself), `attributes.NAME`, `connectivity.connected`; wildcards, AND, OR, NOT, parentheses; no ranges, no shadows",
@@ -377,14 +379,14 @@ var notes = map[string]string{
 // TestAPICoverage compares the page with what there is.
 func TestAPICoverage(t *testing.T) {
 	const file = "../../../../docs/coverage/aws-iot-api.md"
-	planeNames := map[plane]string{control: "Control plane (`iot`)", data: "Data plane (`iot-data`)", jobsData: "Jobs data plane (`iot-jobs-data`)", discovery: "Greengrass discovery"}
+	planeNames := map[plane]string{control: "Control plane (`iot`)", data: "Data plane (`iot-data`)", jobsData: "Jobs data plane (`iot-jobs-data`)", discovery: "Greengrass discovery", provider: "Credentials provider"}
 	var b strings.Builder
 	b.WriteString("# Coverage: the HTTP APIs of AWS IoT\n\nEvery operation of the service models (botocore 1.44.5, read 2026-11). The page is made by `go test ./hub/internal/dialect/awsiot -run TestAPICoverage -update`, and a test compares it\n" +
 		"with the table of routes. What is not there is answered with `InvalidRequestException` and a message that says so; nothing is changed.\n" +
-		"The behaviour of those that are there is tested by the stories in `control_test.go`, `data_test.go` and `provision_test.go` of `hub/internal/dialect/awsiot`.\n")
+		"The behaviour of those that are there is tested by the stories in `control_test.go`, `data_test.go`, `provider_test.go` and `provision_test.go` of `hub/internal/dialect/awsiot`.\n")
 	all := operations()
 	slices.SortStableFunc(all, func(a, b operation) int { return strings.Compare(a.name, b.name) })
-	for _, p := range []plane{control, data, jobsData, discovery} {
+	for _, p := range []plane{control, data, jobsData, discovery, provider} {
 		have, total := 0, 0
 		var rows strings.Builder
 		for _, op := range all {

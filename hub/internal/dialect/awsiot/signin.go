@@ -170,11 +170,15 @@ func (d *Dialect) Upgrade(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// bySignature finds the access key that has signed a WebSocket's request. Whoever has one may do everything.
+// bySignature finds the access key that has signed a WebSocket's request. Whoever has one may do everything; whoever has a pass
+// what the certificate may that it stands for.
 func (d *Dialect) bySignature(ctx context.Context, c core.Claim) (*caller, uint64, error) {
 	s, err := d.verifySigned(ctx, webRequest(c), serviceData, serviceGateway)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", core.ErrUnauthenticated, err)
+	}
+	if s.certificate != "" {
+		return d.byPass(ctx, c, s)
 	}
 	seen := d.standing(s.account.Tenant).changes.Load()
 	v, life := d.valuesOf(c), signedLife
@@ -192,6 +196,20 @@ func (d *Dialect) bySignature(ctx context.Context, c core.Claim) (*caller, uint6
 			return &papers{values: v}, err
 		},
 	}, seen, nil
+}
+
+// byPass has a connection stand for a certificate: it ends with it, like those that have shown it.
+func (d *Dialect) byPass(ctx context.Context, c core.Claim, s *signer) (*caller, uint64, error) {
+	crt, leaf, err := d.leafOf(ctx, s.account.Tenant, s.certificate)
+	if err != nil {
+		return nil, 0, err
+	}
+	c.Certificate = leaf
+	who, seen, err := d.ofCertificate(ctx, c, s.account, crt)
+	if err == nil {
+		who.life, who.expires = max(min(who.life, signedLife, s.key.Expires.Sub(d.cfg.Now())), 1), "WEBSOCKET_TTL_EXPIRATION"
+	}
+	return who, seen, err
 }
 
 // thingName returns the name of the thing that a client id would be that of, "" if it can be none's.
@@ -235,24 +253,32 @@ func (d *Dialect) mayNotConnect(l *link) error {
 
 // byCertificate finds a certificate on record.
 func (d *Dialect) byCertificate(ctx context.Context, c core.Claim) (*caller, uint64, error) {
-	id := certificateID(c.Certificate.Raw)
 	a, crt, err := d.findCertificate(ctx, c.ServerName, c.Certificate)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil, 0, d.unknownCertificate(ctx, c)
 	} else if err != nil {
 		return nil, 0, err
 	}
-	refuse := func(err error) (*caller, uint64, error) {
-		return nil, 0, &core.SignInError{Device: core.DeviceKey{Tenant: a.Tenant, Dialect: Name}, Proven: true, Err: err}
-	}
-	now := d.cfg.Now()
-	if now.After(c.Certificate.NotAfter) || now.Before(c.Certificate.NotBefore) {
-		return refuse(silent("certificate "+id+" is not valid now", "Make another one: `aws iot create-keys-and-certificate --set-as-active`."))
-	}
-	if crt.Status == statusPendingActivation && crt.CA != "" {
+	if crt.Status == statusPendingActivation && crt.CA != "" && d.validNow(c.Certificate) {
 		if err := d.announce(ctx, a, crt); err != nil {
 			return nil, 0, err
 		}
+	}
+	return d.ofCertificate(ctx, c, a, crt)
+}
+
+// validNow reports whether it is in a certificate's time.
+func (d *Dialect) validNow(crt *x509.Certificate) bool {
+	now := d.cfg.Now()
+	return !now.After(crt.NotAfter) && !now.Before(crt.NotBefore)
+}
+
+// ofCertificate returns the caller that a certificate on record is, or stands for.
+func (d *Dialect) ofCertificate(ctx context.Context, c core.Claim, a account, crt certificate) (*caller, uint64, error) {
+	id := crt.ID
+	if !d.validNow(c.Certificate) {
+		err := silent("certificate "+id+" is not valid now", "Make another one: `aws iot create-keys-and-certificate --set-as-active`.")
+		return nil, 0, &core.SignInError{Device: core.DeviceKey{Tenant: a.Tenant, Dialect: Name}, Proven: true, Err: err}
 	}
 	seen := d.standing(a.Tenant).changes.Load()
 	v := d.valuesOf(c)
@@ -261,9 +287,9 @@ func (d *Dialect) byCertificate(ctx context.Context, c core.Claim) (*caller, uin
 	if !crt.ClaimEnds.IsZero() && crt.ClaimEnds.Before(ends) {
 		ends = crt.ClaimEnds
 	}
-	who := &caller{account: a, principal: certResource + id, life: max(ends.Sub(now), 1)}
+	who := &caller{account: a, principal: certResource + id, life: max(ends.Sub(d.cfg.Now()), 1)}
 	who.load = func(rd store.RecordReader) (*papers, error) { return d.papersOf(rd, a.Tenant, id, v) }
-	err = d.view(ctx, func(rd store.Reader) (err error) {
+	err := d.view(ctx, func(rd store.Reader) (err error) {
 		who.thing, err = sampleThing(rd, a.Tenant, who.principal, c.ClientID)
 		return err
 	})
