@@ -29,6 +29,7 @@ var layers = []struct{ pkg, may, why string }{
 	{".", "", "words that all SDK packages share"},
 	{"internal/topic", "", "topic rules are text and nothing else"},
 	{"internal/memnet", "", "everybody's tests use it"},
+	{"internal/coveragetest", "", "it reads pages and sources, and runs nothing"},
 	{"internal/wire/...", "", "wire formats do no I/O and are shared by both ends"},
 	{"internal/websocket", "", "frames are bytes, and both ends take the same ones apart"},
 	{"internal/sigv4", "", "signatures are arithmetic, and both ends do the same one"},

@@ -79,6 +79,7 @@ func New(cfg Config) (*Client, error) {
 		Decode:          c.decodeEntry,
 		DrainInterval:   cfg.DrainInterval,
 		OnUndeliverable: c.undeliverable,
+		HangUps:         cfg.hangUps(),
 		OnMessage:       c.receive,
 		OnEvent:         c.event,
 		OnReady:         c.ready,

@@ -44,7 +44,7 @@ type Config struct {
 	Password identity.Secret
 
 	// Protocol is the version of MQTT. The zero value is [MQTT5], which alone can say why something was refused: with earlier ones AWS IoT hangs up on whoever publishes
-	// what no policy allows, and a message that is kept comes again and again.
+	// what no policy allows. See MaxHangUps.
 	Protocol Protocol
 	// CleanSession makes AWS IoT forget subscriptions and undelivered messages whenever the connection ends. Otherwise it keeps them for an hour.
 	CleanSession bool
@@ -68,6 +68,14 @@ type Config struct {
 	// MaxInFlight is how many messages are sent without having been acknowledged. 0: 100, which is what AWS IoT allows.
 	MaxInFlight int
 
+	// MaxHangUps is how often in a row AWS IoT may hang up on a message with QoS 1 before that is given up as refused, with [ErrHungUp]; otherwise it would come first on every connection, for ever,
+	// and nothing behind it would get through. 0: 5. Negative: messages are never given up.
+	//
+	// A hang-up counts only if it can mean nothing else. After the first one messages go out one at a time, each behind an answer of AWS IoT to a PINGREQ, and the connection has to end in good order, while
+	// the message was all that was unanswered. Lost networks, time-outs, resets, and servers that are stopped do not count, and any other course of events begins the count anew. If AWS IoT
+	// acknowledges nothing at all, each further message takes twice as long. With MQTT 5 what counts is a DISCONNECT that blames what was sent.
+	MaxHangUps int
+
 	// Backoff is how long to wait between attempts to connect.
 	Backoff Backoff
 	// GiveUp is asked when an attempt to connect has failed or a connection was lost: if it returns true, [Client.Run] returns the error. nil: Run never gives up.
@@ -86,8 +94,9 @@ type Config struct {
 	OnConnection func(Connection)
 	// OnRefusedSubscription is told when AWS IoT does not grant a subscription, which can also happen on a later connection.
 	OnRefusedSubscription func(filter string, err error)
-	// OnUndeliverable is told of messages that were deleted from the queue or outbox because AWS IoT has refused them for good; the error says what was to be published where, and is a [fairlead.PlatformError].
-	OnUndeliverable func(err error)
+	// OnUndeliverable is told of messages that were deleted from the queue or outbox because AWS IoT has refused them for good: a [fairlead.PlatformError], or [ErrHungUp]; or because
+	// the outbox has what is no message of this package: then m has only the payload. Nobody else has the message any more.
+	OnUndeliverable func(m *Message, err error)
 
 	// RootCAs are the authorities that the server's certificate may come from, see [identity.LoadRoots]. nil: the system's, which usually have those of Amazon.
 	RootCAs *x509.CertPool
@@ -259,6 +268,9 @@ func (c *Config) checkNumbers() (errs []error) {
 	if c.KeepAlive > math.MaxUint16*time.Second || c.KeepAlive > 0 && c.KeepAlive < time.Second {
 		bad("KeepAlive is %v", c.KeepAlive)
 	}
+	if c.MaxHangUps > maxHangUps {
+		bad("MaxHangUps is %d, want up to %d", c.MaxHangUps, maxHangUps)
+	}
 	if c.MaxInFlight < 0 || c.MaxInFlight > 60_000 {
 		bad("MaxInFlight is %d", c.MaxInFlight)
 	}
@@ -292,6 +304,19 @@ func (c *Config) checkNumbers() (errs []error) {
 		}
 	}
 	return errs
+}
+
+const (
+	defaultHangUps = 5
+	maxHangUps     = 1000
+)
+
+// hangUps returns MaxHangUps in the engine's form.
+func (c *Config) hangUps() int {
+	if c.MaxHangUps == 0 {
+		return defaultHangUps
+	}
+	return max(c.MaxHangUps, 0)
 }
 
 // maxClientIDBytes is AWS IoT's limit ("AWS IoT Core message broker and protocol limits", read 2026-11).

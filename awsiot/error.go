@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/fairlead-iot/fairlead"
+	"github.com/fairlead-iot/fairlead/internal/engine"
 )
 
 // What can go wrong beyond the kinds of package fairlead. Each wraps one of those, or an error of the standard library, so that errors.Is finds either.
@@ -19,6 +20,9 @@ var (
 	ErrQueueFull = fmt.Errorf("offline queue: %w", fairlead.ErrFull)
 	// ErrQueueDisabled means that a message was dropped, because there is no connection and nothing may keep it.
 	ErrQueueDisabled = fmt.Errorf("not connected, and no queue keeps the message: %w", fairlead.ErrUnavailable)
+	// ErrHungUp means that AWS IoT has hung up again and again instead of acknowledging a message, which was given up: see [Config.MaxHangUps]. Most likely no policy allows it. It wraps
+	// fairlead.ErrDenied.
+	ErrHungUp = engine.ErrHungUp
 	// ErrNoCredentials means that a [CredentialsProvider] has looked everywhere it knows and found none.
 	ErrNoCredentials = fmt.Errorf("no AWS credentials: %w", fairlead.ErrNotFound)
 	// ErrNoJob means that there is no pending job.

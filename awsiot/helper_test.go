@@ -303,6 +303,7 @@ func newRig(t *testing.T, change func(*Config), steps ...mqtttest.Step) *rig {
 	r := &rig{t: t, done: make(chan error, 1), ended: make(chan struct{})}
 	r.gate = newGate(t, append(steps, mqtttest.Do("end", func() { close(r.ended) }))...)
 	r.ctx, r.cancel = context.WithCancel(t.Context())
+	time.AfterFunc(48*time.Hour, r.cancel) // of a bubble; one whose script has failed would run until there is no memory left
 	r.cfg = Config{
 		Endpoint: endpoint, ThingName: "pump-7", Protocol: MQTT311, CleanSession: true, NoMetrics: true, KeepAlive: -1, RootCAs: r.gate.authority.pool(), Dial: r.gate.dial,
 		OnConnection: func(c Connection) { r.note("%v", c.State) },
@@ -358,6 +359,11 @@ func (r *rig) want(lines ...string) {
 func connect() mqtttest.Step { return mqtttest.Expect(mqtt.Connect{ClientID: "pump-7"}) }
 
 func connack(present bool) mqtttest.Step { return mqtttest.Send(mqtt.ConnAck{SessionPresent: present}) }
+
+// ping comes on a connection after one that the peer has ended with messages in flight, when subscriptions are in place: see Config.MaxHangUps.
+func ping() mqtttest.Step {
+	return mqtttest.Steps(mqtttest.Expect(mqtt.PingReq{}), mqtttest.Send(mqtt.PingResp{}))
+}
 
 func puback() mqtttest.Step { return mqtttest.Send(mqtt.Ack{Type: mqtt.TypePubAck}) }
 

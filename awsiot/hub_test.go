@@ -107,13 +107,8 @@ func soonAfter(t *testing.T) context.Context {
 	return ctx
 }
 
-// online runs a client until the test ends, and waits until it is connected.
-func online(t *testing.T, cfg awsiot.Config) *awsiot.Client {
-	t.Helper()
-	c, err := awsiot.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+// runs runs a client until the test ends.
+func runs(t *testing.T, c *awsiot.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -123,6 +118,16 @@ func online(t *testing.T, cfg awsiot.Config) *awsiot.Client {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// online runs a client until the test ends, and waits until it is connected.
+func online(t *testing.T, cfg awsiot.Config) *awsiot.Client {
+	t.Helper()
+	c, err := awsiot.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs(t, c)
 	if err := c.Await(soonAfter(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -327,31 +332,20 @@ func TestHubJobs(t *testing.T) {
 // What policies do not allow is refused with the reason, and the rest goes on.
 func TestHubPolicies(t *testing.T) {
 	a := newAccount(t)
-	made := a.must(t, "iot", "POST", "/keys-and-certificate?setAsActive=true", nil)
-	a.must(t, "iot", "POST", "/policies/narrow", map[string]any{"policyDocument": `{"Version":"2012-10-17","Statement":[
-		{"Effect":"Allow","Action":"iot:Connect","Resource":"*"},
-		{"Effect":"Allow","Action":["iot:Publish","iot:Receive"],"Resource":"arn:aws:iot:*:*:topic/mine/*"},
-		{"Effect":"Allow","Action":"iot:Subscribe","Resource":"arn:aws:iot:*:*:topicfilter/mine/*"}]}`})
-	a.must(t, "iot", "PUT", "/target-policies/narrow", map[string]any{"target": made["certificateArn"]})
-	key, err := identity.ParseKey([]byte(made["keyPair"].(map[string]any)["PrivateKey"].(string)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, err := identity.ParseChain([]byte(made["certificatePem"].(string)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	made := a.narrow(t)
 	cfg := a.config()
-	cfg.ThingName, cfg.ClientID = "", "narrow"
-	if cfg.Identity, err = identity.New(key, chain); err != nil {
-		t.Fatal(err)
-	}
+	cfg.ThingName, cfg.ClientID, cfg.Identity = "", "narrow", parseIdentity(t, made)
 	undeliverable := make(chan error, 10)
-	cfg.OnUndeliverable = func(err error) { undeliverable <- err }
+	cfg.OnUndeliverable = func(m *awsiot.Message, err error) {
+		if m.Topic != "theirs/x" || m.QoS != awsiot.AtLeastOnce || string(m.Payload) != "precious" {
+			t.Errorf("%+v", m)
+		}
+		undeliverable <- err
+	}
 	c := online(t, cfg)
 	ctx := soonAfter(t)
 	var refusal *fairlead.PlatformError
-	if err := c.Publish(ctx, "theirs/x", awsiot.AtLeastOnce, nil, nil); !errors.As(err, &refusal) || refusal.Code != "135" || !errors.Is(err, fairlead.ErrDenied) {
+	if err := c.Publish(ctx, "theirs/x", awsiot.AtLeastOnce, []byte("precious"), nil); !errors.As(err, &refusal) || refusal.Code != "135" || !errors.Is(err, fairlead.ErrDenied) {
 		t.Errorf("publish: %v", err)
 	}
 	if err := next(t, undeliverable); !errors.Is(err, fairlead.ErrDenied) || !strings.Contains(err.Error(), "theirs/x") {

@@ -269,7 +269,7 @@ func TestRunner(t *testing.T) {
 			mqtttest.Send(mqtt.Publish{Topic: []byte(jobs + "/notify-next"), Payload: []byte(execution("c", "1"))}),
 			answer(t, jobs+"/start-next", accepted, execution("c", "1")), refused.expect(jobs+"/c/update"), puback(), updated(refused, "2"),
 			answer(t, jobs+"/start-next", accepted, `{"timestamp":1}`), settle(), mqtttest.Hangup(),
-			connect(), connack(true), answer(t, jobs+"/start-next", accepted, `{"timestamp":1}`), settle(),
+			connect(), connack(true), ping(), answer(t, jobs+"/start-next", accepted, `{"timestamp":1}`), settle(), // what was under way is asked again
 		)
 		ended := r.runner(func(ctx context.Context, job *Job) (map[string]string, error) {
 			r.note("%s %s", job.JobID, job.Document)

@@ -44,7 +44,7 @@ func (r *Result) Done() <-chan struct{} {
 	return r.done
 }
 
-// Err is nil before Done is closed, and when all went well. Otherwise it is the refusal, a [fairlead.PlatformError]; or it wraps ErrFull or ErrExpired of package fairlead: the message
+// Err is nil before Done is closed, and when all went well. Otherwise it is the refusal, a [fairlead.PlatformError] or [ErrHungUp]; or it wraps ErrFull or ErrExpired of package fairlead: the message
 // was dropped while it waited; or ErrUnavailable: nobody kept it, and the connection was lost.
 func (r *Result) Err() error {
 	if r.receipt != nil {
@@ -73,7 +73,7 @@ func (r *Result) Wait(ctx context.Context) error {
 }
 
 // Publish publishes a message and waits until AWS IoT has it; with QoS 0, until it is sent. When there is no connection it waits for one: the message is in the outbox, or the offline queue, and when
-// ctx ends first Publish returns [ErrQueued], and the message is sent later. A refusal is a [fairlead.PlatformError]. The slice must not change before Publish returns.
+// ctx ends first Publish returns [ErrQueued], and the message is sent later. A refusal is a [fairlead.PlatformError], or [ErrHungUp]. The slice must not change before Publish returns.
 //
 // Errors of the message itself wrap fairlead.ErrInvalid or ErrTooLarge. When it was not accepted they wrap [ErrQueueFull] or [ErrQueueDisabled], or are those of [outbox.Outbox.Append].
 func (c *Client) Publish(ctx context.Context, topic string, qos QoS, payload []byte, opts *PublishOptions) error {
@@ -328,8 +328,13 @@ func (c *Client) decodeEntry(entry *outbox.Entry) (mqtt.Publish, error) {
 }
 
 // undeliverable is told of messages that were deleted.
-func (c *Client) undeliverable(_ outbox.ID, err error) {
-	if c.cfg.OnUndeliverable != nil {
-		c.cfg.OnUndeliverable(err)
+func (c *Client) undeliverable(entry *outbox.Entry, err error) {
+	if c.cfg.OnUndeliverable == nil {
+		return
 	}
+	m := &Message{Payload: entry.Payload}
+	if out, e := parseEntry(entry.Header); e == nil {
+		m.Topic, m.QoS, m.Retain, m.Properties = out.topic, out.qos, out.retain, decodeProperties(out.properties)
+	}
+	c.cfg.OnUndeliverable(m, err)
 }

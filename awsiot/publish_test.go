@@ -111,7 +111,7 @@ func TestOfflineQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil,
 			connect(), connack(false), mqtttest.Expect(publish("1", 1)), puback(), mqtttest.Expect(publish("2", 1)), mqtttest.Hangup(),
-			connect(), connack(false), mqtttest.Expect(publish("2", 1)), puback(), mqtttest.Expect(publish("3", 1)), puback(), settle(),
+			connect(), connack(false), ping(), mqtttest.Expect(publish("2", 1)), puback(), mqtttest.Expect(publish("3", 1)), puback(), settle(),
 		)
 		results := publishes(t, r, "1", "2", "3")
 		ctx, cancel := context.WithTimeout(r.ctx, time.Second)
@@ -163,7 +163,7 @@ func TestQueueSize(t *testing.T) {
 				})
 				steps := []mqtttest.Step{
 					connect(), connack(true), mqtttest.Expect(publish("flying", 1)), mqtttest.Hangup(), offline,
-					connect(), connack(true), mqtttest.Expect(mqtt.Publish{Topic: []byte("flying"), Dup: true}), puback(),
+					connect(), connack(true), ping(), mqtttest.Expect(mqtt.Publish{Topic: []byte("flying"), Dup: true}), puback(),
 				}
 				for _, topic := range tt.want {
 					steps = append(steps, mqtttest.Expect(publish(topic, 1)), puback(), settle())
@@ -298,11 +298,13 @@ func TestPublishDenied(t *testing.T) {
 		var r *rig
 		r = newRig(t, func(c *Config) {
 			c.Protocol, c.Outbox = MQTT5, box
-			c.OnUndeliverable = func(err error) { r.note("%v", errors.Is(err, fairlead.ErrDenied)) }
+			c.OnUndeliverable = func(m *Message, err error) {
+				r.note("%s %d %v %s %v", m.Topic, m.QoS, m.Retain, m.Payload, errors.Is(err, fairlead.ErrDenied))
+			}
 			c.OnConnection = nil
 		}, connect(), connack(false), mqtttest.Expect(publish("1", 1)), denied, mqtttest.Expect(publish("2", 1)), puback(), settle())
 		r.start()
-		err = r.Publish(r.ctx, "1", 1, nil, nil)
+		err = r.Publish(r.ctx, "1", 1, []byte("precious"), &PublishOptions{Retain: true})
 		var refusal *fairlead.PlatformError
 		if !errors.As(err, &refusal) || refusal.Code != "135" || refusal.Detail != "no policy allows it" || !errors.Is(err, fairlead.ErrDenied) {
 			t.Errorf("Publish: %v", err)
@@ -311,7 +313,7 @@ func TestPublishDenied(t *testing.T) {
 			t.Error(err)
 		}
 		_ = r.finish()
-		r.want("true")
+		r.want("1 1 true precious true")
 		_ = box.Close()
 	})
 }

@@ -195,11 +195,11 @@ func TestShadowTimeouts(t *testing.T) {
 		x := &exchange{t: t}
 		r := newRig(t, func(c *Config) { c.RequestTimeout = 5 * time.Second }, connect(), connack(false), subscribe(prefix+"/get/+", 1), suback(),
 			x.expect(prefix+"/get"), puback(), // no answer
-			x.expect(prefix+"/get"), mqtttest.Hangup(), connect(), connack(false), subscribe(prefix+"/get/+", 1), suback(), x.expect(prefix+"/get"), puback(),
+			x.expect(prefix+"/get"), mqtttest.Hangup(), connect(), connack(false), subscribe(prefix+"/get/+", 1), suback(), ping(), x.expect(prefix+"/get"), puback(),
 			x.send(prefix+"/get/accepted", `{"version":4}`),
 			subscribe(prefix+"/update/accepted", 1), suback(), subscribe(prefix+"/update/rejected", 1), suback(),
 			x.expect(prefix+"/update"), mqtttest.Hangup(), connect(), connack(false), subscribe(prefix+"/get/+", 1), suback(),
-			subscribe(prefix+"/update/accepted", 1), suback(), subscribe(prefix+"/update/rejected", 1), suback(),
+			subscribe(prefix+"/update/accepted", 1), suback(), subscribe(prefix+"/update/rejected", 1), suback(), ping(),
 		)
 		r.start()
 		start := time.Now()

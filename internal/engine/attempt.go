@@ -41,6 +41,7 @@ func (e *Engine) attempt(ctx context.Context, end context.CancelCauseFunc, a Att
 	var mu sync.Mutex // of next
 	connect := c.Connect
 	connect.CleanStart = connect.CleanStart || e.clean
+	e.session.Careful(e.hangUps.careful)
 	t.err = e.session.Run(cctx, nc, connect, func(ack mqttclient.Connected) {
 		t.connected, e.clean = true, false
 		l := &live{ctx: cctx, cancel: cancel, since: time.Now()}
@@ -68,7 +69,8 @@ func (e *Engine) attempt(ctx context.Context, end context.CancelCauseFunc, a Att
 		t.lasted = e.down()
 	}
 	loops.Wait()
-	e.replies.failAll(fmt.Errorf("%w before the answer came", mqttclient.ErrNotConnected))
+	e.judge(t)
+	e.withdrawRequests()
 	mu.Lock()
 	defer mu.Unlock()
 	if !deliberate(t.err) {
@@ -107,6 +109,13 @@ func (e *Engine) hold(l *live, ack mqttclient.Connected, end context.CancelCause
 	settle, err := e.subscribeMissing(l.ctx)
 	if err != nil {
 		return err
+	}
+	if e.hangUps.careful > 0 {
+		settle(l.ctx)
+		settle = func(context.Context) {}
+		if err := e.session.Release(l.ctx); err != nil {
+			return err
+		}
 	}
 	e.mu.Lock()
 	fresh := !e.started
@@ -229,11 +238,7 @@ func (e *Engine) quieten(ctx context.Context) {
 			return
 		}
 	}
-	for e.session.InFlight() > 0 { // rare, and short: not worth a signal
-		if sleep(ctx, 5*time.Millisecond) != nil {
-			return
-		}
-	}
+	_ = e.session.Idle(ctx) // if it is not, the session repeats the rest
 }
 
 // Start is a connection on which nothing was sent yet but subscriptions and what a resumed session repeats.
@@ -254,7 +259,7 @@ type Start struct {
 // goroutine may call it.
 func (s *Start) Send(ctx context.Context, p mqtt.Publish) error {
 	done := make(chan error, 1)
-	err := s.e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Done: func(_ uint64, err error) { done <- err }})
+	err := s.e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Tag: s.e.tag(), Done: func(_ uint64, err error) { done <- err }})
 	if err != nil {
 		return err
 	}

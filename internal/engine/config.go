@@ -42,8 +42,12 @@ type Config struct {
 	// for those, and then for nothing.
 	DrainInterval time.Duration
 	// OnUndeliverable is told of entries that were deleted because they can never be delivered: they cannot be decoded, or the platform
-	// refused them for good.
-	OnUndeliverable func(id outbox.ID, err error)
+	// refused them for good. It is the last that anybody sees of them.
+	OnUndeliverable func(m *outbox.Entry, err error)
+	// HangUps is how often in a row the server may hang up on a message with an acknowledgement, sent alone on a connection that works otherwise, before that
+	// is given up with [ErrHungUp]. It is for platforms that say so when they refuse a message, and to which connections of version 5 count that end with a DISCONNECT of that meaning. 0: messages
+	// are sent again without end.
+	HangUps int
 
 	// OnMessage gets what comes and matches no subscription with a handler. nil: such messages are acknowledged and dropped.
 	OnMessage func(*mqttclient.Message)
@@ -143,8 +147,8 @@ func (c *Config) complete() error {
 	if c.Session.Receive != nil {
 		return fmt.Errorf("engine: %w: Session.Receive is the engine's", fairlead.ErrInvalid)
 	}
-	if c.DrainInterval < 0 || c.QuietTimeout < 0 || c.MaxQueued < 0 {
-		return fmt.Errorf("engine: %w: DrainInterval %v, QuietTimeout %v or MaxQueued %d is negative", fairlead.ErrInvalid, c.DrainInterval, c.QuietTimeout, c.MaxQueued)
+	if c.DrainInterval < 0 || c.QuietTimeout < 0 || c.MaxQueued < 0 || c.HangUps < 0 {
+		return fmt.Errorf("engine: %w: DrainInterval %v, QuietTimeout %v, MaxQueued %d or HangUps %d is negative", fairlead.ErrInvalid, c.DrainInterval, c.QuietTimeout, c.MaxQueued, c.HangUps)
 	}
 	if c.MaxQueued == 0 {
 		c.MaxQueued = 1024

@@ -35,6 +35,8 @@
 //
 // When the connection ends, everything begins anew after a pause ([Backoff]).
 //
+// With [Config.HangUps], after a connection that the server has ended with messages in flight, subscriptions come first, then PINGREQ, and then the rest, one message at a time, until as many were acknowledged.
+//
 // # Three ways out
 //
 //   - The outbox, for what must not get lost. Messages leave in its order, a window of them at once, and each is deleted after its own

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"sync"
 	"time"
@@ -27,19 +26,19 @@ const (
 // box is what is known of messages of the outbox.
 type box struct {
 	mu        sync.Mutex
-	tracked   map[outbox.ID]struct{} // sent and not deleted: not to be sent again
-	before    map[outbox.ID]struct{} // was tracked when this drain began, and is not to be sent again; deleted or not
-	acked     []outbox.ID            // to be deleted
-	kick      chan struct{}          // there are some; has room for one
-	deleted   chan struct{}          // closed when some were deleted; nil if nobody waits
-	postpone  context.CancelFunc     // ends the drain, to begin anew later; nil while there is none
-	appending int                    // calls of Append under way
-	early     map[outbox.ID]error    // outcomes that came before Append knew the ID
+	tracked   map[outbox.ID]*outbox.Entry // sent and not deleted: not to be sent again; nil once acknowledged
+	before    map[outbox.ID]struct{}      // was tracked when this drain began, and is not to be sent again; deleted or not
+	acked     []outbox.ID                 // to be deleted
+	kick      chan struct{}               // there are some; has room for one
+	deleted   chan struct{}               // closed when some were deleted; nil if nobody waits
+	postpone  context.CancelFunc          // ends the drain, to begin anew later; nil while there is none
+	appending int                         // calls of Append under way
+	early     map[outbox.ID]error         // outcomes that came before Append knew the ID
 	receipts  map[outbox.ID]*Receipt
 }
 
 func (b *box) init() {
-	b.tracked, b.receipts = map[outbox.ID]struct{}{}, map[outbox.ID]*Receipt{}
+	b.tracked, b.receipts = map[outbox.ID]*outbox.Entry{}, map[outbox.ID]*Receipt{}
 	b.kick = make(chan struct{}, 1)
 }
 
@@ -80,7 +79,10 @@ func (e *Engine) drainFrom(ctx context.Context, l *live) error {
 	// A message can be read here, then acknowledged and deleted, and only then have its turn in its page: that it is not
 	// tracked any more does not mean that it was not sent.
 	e.box.mu.Lock()
-	e.box.before = maps.Clone(e.box.tracked)
+	e.box.before = make(map[outbox.ID]struct{}, len(e.box.tracked))
+	for id := range e.box.tracked {
+		e.box.before[id] = struct{}{}
+	}
 	e.box.mu.Unlock()
 	r := e.cfg.Outbox.Reader()
 	var paced time.Time
@@ -111,7 +113,7 @@ func (e *Engine) drainFrom(ctx context.Context, l *live) error {
 func (e *Engine) sendEntry(ctx context.Context, entry *outbox.Entry) error {
 	p, err := e.cfg.Decode(entry)
 	if err != nil {
-		if err := e.track(ctx, entry.ID); err != nil {
+		if err := e.track(ctx, entry); err != nil {
 			return err
 		}
 		e.outcome(uint64(entry.ID), fmt.Errorf("decode message %d of the outbox: %w: %w", entry.ID, fairlead.ErrInvalid, err))
@@ -125,7 +127,7 @@ func (e *Engine) sendEntry(ctx context.Context, entry *outbox.Entry) error {
 		return err
 	}
 	defer e.leave()
-	if err := e.track(ctx, entry.ID); err != nil {
+	if err := e.track(ctx, entry); err != nil {
 		return err
 	}
 	err = e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Tag: uint64(entry.ID), Done: e.outcome})
@@ -149,7 +151,7 @@ func (e *Engine) wasSent(id outbox.ID) bool {
 }
 
 // track notes that a message is on its way. It waits when very many wait to be deleted.
-func (e *Engine) track(ctx context.Context, id outbox.ID) error {
+func (e *Engine) track(ctx context.Context, m *outbox.Entry) error {
 	b := e.box
 	b.mu.Lock()
 	for len(b.acked) > maxAcked {
@@ -165,7 +167,7 @@ func (e *Engine) track(ctx context.Context, id outbox.ID) error {
 		}
 		b.mu.Lock()
 	}
-	b.tracked[id] = struct{}{}
+	b.tracked[m.ID] = m
 	b.mu.Unlock()
 	return nil
 }
@@ -197,6 +199,8 @@ func (e *Engine) outcome(tag uint64, err error) {
 		return // the next reader finds it
 	}
 	b.mu.Lock()
+	m := b.tracked[id]
+	b.tracked[id] = nil
 	b.acked = append(b.acked, id)
 	b.settle(id, err)
 	b.mu.Unlock()
@@ -209,7 +213,7 @@ func (e *Engine) outcome(tag uint64, err error) {
 	}
 	e.cfg.Logger.Warn("message deleted: it cannot be delivered", "id", id, "err", err)
 	if e.cfg.OnUndeliverable != nil {
-		e.queue.put(context.Background(), item{call: func() { e.cfg.OnUndeliverable(id, err) }, event: true}, false)
+		e.queue.put(context.Background(), item{call: func() { e.cfg.OnUndeliverable(m, err) }, event: true}, false)
 	}
 }
 

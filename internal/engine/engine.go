@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-iot/fairlead"
@@ -26,6 +27,8 @@ type Engine struct {
 	subs    *subscriptions
 	replies replies
 	clean   bool // the next connection begins a new session; belongs to Run
+	hangUps *hangUps
+	tags    atomic.Uint64 // of messages that are not in the outbox
 
 	mu       sync.Mutex
 	running  bool
@@ -61,10 +64,11 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, box: new(box), subs: new(subscriptions), stop: make(chan struct{}), changed: make(chan struct{})}
+	e := &Engine{cfg: cfg, box: new(box), subs: new(subscriptions), hangUps: new(hangUps), stop: make(chan struct{}), changed: make(chan struct{})}
 	e.queue.init(cfg.MaxQueued)
 	e.box.init()
 	e.subs.init()
+	e.tags.Store(firstTag)
 	e.replies.pending = map[string]chan reply{}
 	cfg.Session.Receive = e.receive
 	s, err := mqttclient.NewSession(cfg.Session)
@@ -88,7 +92,8 @@ func (e *Engine) Again() (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.box, n.subs = e.box, e.subs
+	n.box, n.subs, n.hangUps = e.box, e.subs, e.hangUps
+	n.hangUps.acked = 0 // of another session
 	n.subs.wake()
 	return n, nil
 }

@@ -356,7 +356,7 @@ func TestUndeliverable(t *testing.T) {
 		}
 		_ = r.finish()
 		r.left(0)
-		r.want("connected", "undeliverable", "undeliverable", "disconnected")
+		r.want("connected", "undeliverable 1", "undeliverable big", "disconnected")
 	})
 }
 

@@ -53,7 +53,7 @@ func newRig(t *testing.T, cfg engine.Config, steps ...Step) *rig {
 	cfg.Decode = func(m *outbox.Entry) (mqtt.Publish, error) {
 		return mqtt.Publish{Topic: m.Header, Payload: m.Payload, QoS: 1}, nil
 	}
-	cfg.OnUndeliverable = func(id outbox.ID, err error) { r.note("undeliverable") }
+	cfg.OnUndeliverable = func(m *outbox.Entry, err error) { r.note("undeliverable %s", m.Header) }
 	cfg.Backoff.NoJitter = true
 	if r.Engine, err = engine.New(cfg); err != nil {
 		t.Fatal(err)

@@ -16,12 +16,13 @@ import (
 // message can arrive twice, also with QoS 2. Errors wrap fairlead.ErrUnavailable when ctx has ended: whether the message has arrived is unknown then; a refusal is
 // a [fairlead.PlatformError]. The slices must not change before Publish returns, nor after it when ctx has ended.
 func (e *Engine) Publish(ctx context.Context, p mqtt.Publish) error {
+	tag := e.tag()
 	for {
 		if err := e.await(ctx); err != nil {
 			return fmt.Errorf("publish to %.200q: %w", p.Topic, err)
 		}
 		done := make(chan error, 1)
-		err := e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Done: func(_ uint64, err error) { done <- err }})
+		err := e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Tag: tag, Done: func(_ uint64, err error) { done <- err }})
 		if err == nil {
 			select {
 			case err = <-done:
@@ -44,7 +45,7 @@ func (e *Engine) Send(ctx context.Context, p mqtt.Publish, done func(error)) err
 		return fmt.Errorf("publish to %.200q: %w", p.Topic, err)
 	}
 	defer e.leave() // what is in flight a renewal waits for anyway
-	return e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Done: func(_ uint64, err error) {
+	return e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Tag: e.tag(), Done: func(_ uint64, err error) {
 		if done != nil {
 			done(err)
 		}
@@ -105,7 +106,7 @@ func (e *Engine) Request(ctx context.Context, key string, p mqtt.Publish) (*mqtt
 	defer e.replies.forget(key, ch)
 
 	refused := make(chan error, 1)
-	err := e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Done: func(_ uint64, err error) {
+	err := e.session.Send(ctx, &mqttclient.Outgoing{Publish: p, Tag: tagOfRequest(p.Topic), Done: func(_ uint64, err error) {
 		if err != nil {
 			refused <- err
 		}
@@ -116,6 +117,11 @@ func (e *Engine) Request(ctx context.Context, key string, p mqtt.Publish) (*mqtt
 	select {
 	case r := <-ch:
 		if r.err != nil {
+			select {
+			case err := <-refused: // it knows more
+				return nil, err
+			default:
+			}
 			return nil, fmt.Errorf("request to %.200q: %w", p.Topic, r.err)
 		}
 		return r.m, nil

@@ -41,6 +41,13 @@ type conn struct {
 	broken  error  // of a write; the reader may find a better reason
 	ended   error  // why, once it ends
 	goodbye []byte // to be written before closing; nil: close at once
+	alone   int    // messages that are still to be sent one at a time
+	held    bool   // none is sent before Release
+	// What tells whether the end of the connection can be about one message: see Ending.
+	pinged, ponged uint64
+	loose, vouched uint64 // messages with QoS 0 that were sent, and of these those after which the server has answered
+	answered       bool   // after CONNACK
+	cut            bool   // bytes were not written
 }
 
 // written is a message with QoS 0 whose bytes wait to be written.
@@ -292,6 +299,9 @@ func (c *conn) readOther(f mqtt.Frame) error {
 		}
 		return c.s.answered(p.ID, false, answer{codes: p.Codes, text: p.Reason})
 	case mqtt.TypePingResp:
+		c.s.mu.Lock()
+		c.ponged++
+		c.s.mu.Unlock()
 		return new(mqtt.PingResp).Decode(f, c.version)
 	case mqtt.TypeDisconnect:
 		if c.version == mqtt.V5 {

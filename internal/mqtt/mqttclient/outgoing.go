@@ -39,6 +39,8 @@ type flight struct {
 	again   bool // was sent on an earlier connection
 	recd    bool // PUBREC has come: PUBREL is what has to be sent
 	at      time.Time
+	vouched bool   // when it was sent, the server had answered on this connection
+	loose   uint64 // messages with QoS 0 sent on this connection before it
 
 	next, prev *flight // in the order of sending
 }
@@ -135,6 +137,9 @@ func (o *outgoing) count(f *flight, n int) {
 
 // permits tells whether the server bears one more.
 func (o *outgoing) permits(c *conn, qos byte) bool {
+	if c.held || c.alone > 0 && o.unacked > 0 {
+		return false
+	}
 	return o.unacked < c.sendMax && (qos < 2 || o.unacked2 < c.sendMax2)
 }
 
@@ -202,6 +207,7 @@ func (s *Session) Send(ctx context.Context, m *Outgoing) error {
 	if m.QoS == 0 {
 		p := m.Publish
 		first.publish(&p)
+		first.loose++
 		if m.Done != nil {
 			first.written = append(first.written, written{m.Done, m.Tag})
 		}
@@ -228,6 +234,7 @@ func (s *Session) sendWaiting() {
 		s.out.waiting = f.next
 		s.out.count(f, 1)
 		f.at, f.stage = now, sent
+		f.vouched, f.loose = c.answered, c.loose
 		if f.again {
 			s.stats.Resent++
 		}
@@ -276,6 +283,9 @@ func (s *Session) acked(c *conn, p *mqtt.Ack) (ended *flight, outcome, err error
 	if f != nil && f.stage == waiting {
 		f = nil // whatever this answers, it was not sent on this connection
 	}
+	if f != nil {
+		c.vouch(f.loose)
+	}
 	if p.Type == mqtt.TypePubComp && s.out.extra != nil && int(p.ID) < len(s.out.extra) && s.out.extra[p.ID] {
 		s.out.extra[p.ID], s.out.suspect[p.ID] = false, false
 		s.out.extras--
@@ -306,6 +316,7 @@ func (s *Session) acked(c *conn, p *mqtt.Ack) (ended *flight, outcome, err error
 	// PUBCOMP with "packet identifier not found" means that the server had finished before the connection was lost.
 	s.out.remove(f)
 	s.stats.Acked++
+	c.alone = max(c.alone-1, 0)
 	s.sendWaiting()
 	return f, outcome, nil
 }

@@ -27,6 +27,8 @@ type Session struct {
 	asks    asks
 	waiters []chan struct{} // of Send, for room
 	stats   Stats
+	careful int // what is acknowledged before the next connection is like others
+	ending  Ending
 }
 
 // Stats counts what a session has done.
@@ -198,6 +200,7 @@ func (s *Session) bind(c *conn, present bool) {
 	s.mu.Lock()
 	s.stats.Connections++
 	s.conn = c
+	c.alone, c.held = s.careful, s.careful > 0
 	var lost, unfit []*flight
 	if present {
 		if s.bound {
@@ -229,6 +232,7 @@ func (s *Session) bind(c *conn, present bool) {
 func (s *Session) unbind(c *conn, why error) {
 	s.mu.Lock()
 	s.conn = nil
+	s.note(c)
 	pending := c.takeWritten()
 	asked := s.asks.takeAll()
 	s.mu.Unlock()
@@ -277,6 +281,11 @@ func (s *Session) wait(ctx context.Context) error {
 func (s *Session) wakeSenders() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.wakeAll()
+}
+
+// wakeAll is wakeSenders with mu held.
+func (s *Session) wakeAll() {
 	for _, w := range s.waiters {
 		close(w)
 	}

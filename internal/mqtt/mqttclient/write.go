@@ -35,6 +35,7 @@ func (c *conn) write() {
 			b = append(b, c.goodbye...)
 		}
 		gone, why := last && c.goodbye == nil, c.ended
+		c.cut = gone && len(b) > 0
 		c.s.mu.Unlock()
 		if gone {
 			c.report(done, lost(why))
@@ -149,6 +150,7 @@ func (c *conn) tick(k *clocks) (time.Duration, error) {
 			}
 			c.s.mu.Lock()
 			c.buffer = mqtt.AppendPingReq(c.buffer)
+			c.pinged++
 			c.s.mu.Unlock()
 			c.wakeWriter()
 			left = c.keepAlive * 3 / 4
