@@ -190,8 +190,18 @@ func (a *authorizer) check(l *login) error {
 	return refuse("none of its keys has signed the token", "Compare the key that signs with those of `aws iot describe-authorizer`.")
 }
 
-// rsaKey reads a public key in PEM; nil if it is none.
+// Bounds of the keys of custom authorizers: strangers have their signatures checked with them. (API reference,
+// "CreateAuthorizer", has the length.)
+const (
+	maxTokenKeyChars = 5120
+	maxTokenKeyBits  = 4096
+)
+
+// rsaKey reads a public key in PEM; nil if it is none, or too large a one.
 func rsaKey(text string) *rsa.PublicKey {
+	if len(text) > maxTokenKeyChars {
+		return nil
+	}
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
 		return nil
@@ -200,6 +210,9 @@ func rsaKey(text string) *rsa.PublicKey {
 	if err != nil {
 		return nil
 	}
-	pub, _ := k.(*rsa.PublicKey)
+	pub, ok := k.(*rsa.PublicKey)
+	if !ok || pub.N.BitLen() > maxTokenKeyBits {
+		return nil
+	}
 	return pub
 }

@@ -59,6 +59,11 @@ func (r *authorizerRequest) apply(a *authorizer) error {
 	case len(a.Keys) > 2:
 		return refuse(invalidRequest, "At most 2 keys can be given.")
 	}
+	for name, text := range r.Keys {
+		if rsaKey(text) == nil {
+			return refuse(invalidRequest, "The key %.40q is not an RSA public key in PEM of at most %d bits.", name, maxTokenKeyBits)
+		}
+	}
 	return nil
 }
 

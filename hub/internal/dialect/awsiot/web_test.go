@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -270,6 +271,21 @@ func TestParseUsername(t *testing.T) {
 			if params[k] != v {
 				t.Errorf("%q: %s: got %q, want %q", name, k, params[k], v)
 			}
+		}
+	}
+}
+
+// Whoever comes has signatures checked with an account's keys, which must not be so large that this takes long.
+func TestSizeOfTokenKeys(t *testing.T) {
+	for bits, want := range map[uint]bool{2048: true, 4096: true, 4104: false, 16384: false} {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+		if got := rsaKey(string(text)) != nil; got != want {
+			t.Errorf("%d bits: taken %v, want %v", bits, got, want)
 		}
 	}
 }
