@@ -27,6 +27,7 @@ type upFlags struct {
 	plainListen     netip.Addr
 	anonymous       bool
 	names           []string
+	awsLimits       bool
 	demo            bool
 	stopGrace       time.Duration
 	logLevel        slog.Level
@@ -67,6 +68,7 @@ The first interrupt or SIGTERM stops the hub in order, the second one at once; n
 	fl.BoolVar(&f.anonymous, "mqtt-anonymous", false, "let clients of --mqtt-plain-port in without a user name; on a loopback address only")
 	fl.StringArrayVar(&f.names, "name", nil, "further host `name` or IP address for the server certificate, may be repeated; "+
 		"the first one is what clients are told")
+	fl.BoolVar(&f.awsLimits, "aws-service-limits", false, "bound what AWS IoT's devices do in a second as the service does, see docs/limits.md")
 	fl.BoolVar(&f.demo, "demo", false, "run simulated devices of each platform too, until the hub ends")
 	fl.DurationVar(&f.stopGrace, "stop-grace", f.stopGrace, "how long to go on answering HTTP after MQTT is closed, at a stop")
 	fl.TextVar(&f.logLevel, "log-level", f.logLevel, "`level` of the log on stderr: debug, info, warn or error")
@@ -98,6 +100,8 @@ func up(cmd *cobra.Command, f upFlags) error {
 		MQTTPlainPort:   int(f.plainPort),
 		MQTTPlainListen: f.plainListen,
 		MQTTAnonymous:   f.anonymous,
+
+		AWSServiceLimits: f.awsLimits,
 	}, func(ctx context.Context, h *hub.Hub) {
 		g := newGuide(h.State(), f)
 		if err := g.print(cmd.OutOrStdout()); err != nil {

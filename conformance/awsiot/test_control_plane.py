@@ -7,15 +7,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from awscrt import mqtt5
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from certificates import Authority, request
-from clients import V5, Inbox, v1
+from clients import V5, Inbox, until, v1
 
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}
 
@@ -269,12 +271,52 @@ def test_connections(account, thing, closing, middle):
     client = V5(thing)
     client.connect()
     closing(client.close)
-    assert account.data.get_connection(clientId=thing.name)["connected"] is True
+    client.subscribe(f"{thing.name}/#", qos=0)
+    got = account.data.get_connection(clientId=thing.name)
+    assert (got["connected"], got["cleanSession"], got["sessionExpiry"]) == (True, True, 0)
+    assert account.data.list_subscriptions(clientId=thing.name)["subscriptions"] == [{"topicFilter": f"{thing.name}/#", "qos": 0}]
     middle(client)
     client.ends.disconnected.all()
     account.data.delete_connection(clientId=thing.name)
     assert int(client.ends.disconnected.get().disconnect_packet.reason_code) == 0x98
     assert refused(account.data.delete_connection, clientId="nobody-has-this") == "ResourceNotFoundException"
+
+
+def test_connections_that_have_ended(account, thing, closing, middle):
+    """What is left of a connection, and a will that nobody wants."""
+    watcher = V5(account.thing())
+    watcher.connect()
+    closing(watcher.close)
+    watcher.subscribe(f"{thing.name}/will")
+    will = mqtt5.PublishPacket(topic=f"{thing.name}/will", payload="gone", qos=mqtt5.QoS.AT_LEAST_ONCE)
+
+    def end(**options):
+        client = V5(thing, connect_options=mqtt5.ConnectPacket(
+            client_id=thing.name, keep_alive_interval_sec=30, session_expiry_interval_sec=600, will=will), min_reconnect_delay_ms=60_000, max_reconnect_delay_ms=60_000)
+        client.connect()
+        account.data.delete_connection(clientId=thing.name, **options)
+        client.ends.disconnected.get()
+        client.close()
+
+    end(preventWillMessage=True)
+    watcher.publish(f"{thing.name}/will", "meanwhile")
+    end()
+    assert [watcher.inbox.get().payload for _ in range(2)] == [b"meanwhile", b"gone"]
+    middle(watcher)
+    got = until(lambda: (state := account.data.get_connection(clientId=thing.name))["connected"] is False and state, "the end of the connection")
+    assert got["sessionExpiry"] == 600 and "connectedSince" not in got
+    assert abs(got["disconnectedSince"] / 1000 - time.time()) < 600
+    assert got.get("disconnectReason", "API_INITIATED_DISCONNECT") == "API_INITIATED_DISCONNECT"  # which a restart makes forget
+
+
+def test_who_am_i(hub, iot):
+    """What people ask first."""
+    got = hub.boto("sts").get_caller_identity()
+    assert iot.create_thing(thingName="anything")["thingArn"].split(":")[4] == got["Account"]
+    assert got["Arn"].startswith(f"arn:aws:iam::{got['Account']}:user/") and got["UserId"].startswith("AIDA")
+    assert refused(hub.boto("sts", aws_secret_access_key="wrong").get_caller_identity) == "SignatureDoesNotMatch"
+    assert refused(hub.boto("sts", aws_access_key_id="AKIDNOBODYKNOWSTHIS").get_caller_identity) == "InvalidClientTokenId"
+    assert refused(hub.boto("sts").get_session_token) == "InvalidAction"
 
 
 def test_wrong_signatures(hub):
@@ -290,8 +332,9 @@ def test_the_command_line(hub, tmp_path):
     program = Path(sys.executable).parent / "aws"
     script = "\n".join([f'eval "$({hub.program} env aws --data-dir {hub.data_dir})"',
                         f"{program} iot create-thing --thing-name from-cli", f"{program} iot list-things --output json",
+                        f"{program} sts get-caller-identity --query Arn --output text",
                         f"{program} iot describe-thing --thing-name nobody-here"])
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=120)
-    assert "from-cli" in done.stdout
+    assert "from-cli" in done.stdout and "arn:aws:iam::" in done.stdout
     assert "ResourceNotFoundException" in done.stderr and done.returncode != 0

@@ -113,6 +113,34 @@ func TestDeliveryToSubscribers(t *testing.T) {
 	a.ExpectNothing()
 }
 
+// What a dialect makes of a message comes behind it, whatever the QoS and whatever else is in the batch.
+func TestAnswersComeBehindTheirMessage(t *testing.T) {
+	h := startHub(t, t.TempDir(), Config{})
+	watcher, _ := h.connect("watcher", true)
+	watcher.Subscribe("#", 1)
+	c, _ := h.connect("pump", true)
+	var packets []byte
+	for i := range 3 {
+		packets = (&mqtt.Publish{Topic: []byte("before"), Payload: []byte(fmt.Sprint(i))}).Append(packets, mqtt.V311)
+		for qos := range byte(3) {
+			p := mqtt.Publish{Topic: []byte("ask"), QoS: qos, Payload: []byte(fmt.Sprint(i))}
+			if qos > 0 {
+				p.ID = c.NextID()
+			}
+			packets = p.Append(packets, mqtt.V311)
+		}
+	}
+	c.SendBytes(packets)
+	for i := range 3 {
+		want := []string{"before", "ask", "answer", "ask", "answer", "ask", "answer"}
+		for at, topic := range want {
+			if m := watcher.ReceiveMessage(); string(m.Topic) != topic || string(m.Payload) != fmt.Sprint(i) {
+				t.Fatalf("round %d, message %d: got %s %s, want %s", i, at, m.Topic, m.Payload, topic)
+			}
+		}
+	}
+}
+
 func TestDeliveryToOneSessionOnly(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	a, _ := h.connect("a", true)

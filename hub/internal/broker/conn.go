@@ -70,6 +70,7 @@ type conn struct {
 	failed    error         // why the connection must end without further acknowledgements
 	leaving   *ending       // why the connection shall end when exchanges are complete; nil: it shall not
 	since     time.Time     // of leaving
+	calledOff bool          // the will, by an operator
 	wake      atomic.Bool   // failed or leaving is set
 	welcomed  chan struct{} // closed when CONNACK is on its way
 	stuck     chan struct{} // closed when the disk refuses the end of the session
@@ -111,6 +112,9 @@ func (c *conn) serve(ctx context.Context) {
 		why = c.failed
 	} else if c.leaving != nil && !errors.Is(err, errGoodbye) {
 		why = c.leaving
+	}
+	if c.calledOff {
+		c.will = nil
 	}
 	if c.failed == nil && !errors.Is(err, errGone) {
 		for c.unsettled > 0 { // the last acknowledgements are still to come

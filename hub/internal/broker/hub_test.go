@@ -292,6 +292,13 @@ func (l *plainLink) Receive(t *dialect.Topic, m dialect.Publish, b *commit.Batch
 	case "fail":
 		b.Do(func(*commit.Tx) error { return errUnwanted }, nil)
 		return nil
+	case "ask":
+		m := core.Message{Topic: "answer", QoS: 1, Payload: append([]byte(nil), m.Payload...)}
+		b.Do(func(tx *commit.Tx) error {
+			_, err := l.p.broker.Publish(tx, l.key.Tenant, "plain", m)
+			return err
+		}, nil)
+		return nil
 	case "kick":
 		b.Do(func(tx *commit.Tx) error { return l.p.broker.Disconnect(tx, l.key, true, "kicked") }, nil)
 		return nil

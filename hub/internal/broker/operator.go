@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -181,37 +182,59 @@ func (s *session) state() core.SessionState {
 	st := core.SessionState{
 		Stored: s.stored(), Device: s.Device, Connected: s.conn != nil, Subscriptions: len(s.filters), Queued: s.queued, QueuedBytes: s.held,
 	}
-	if s.conn != nil {
+	if s.stored() {
+		st.Expiry = s.Expiry
+	}
+	switch {
+	case s.conn != nil:
 		st.Since = s.conn.seen.since
+	case !s.Expires.IsZero():
+		st.Ended = s.Expires.Add(-s.Expiry)
 	}
 	return st
 }
 
-// What SessionFilters returns is bounded.
+// What SessionSubscriptions returns is bounded.
 const (
 	maxShownFilters     = 1_000
 	maxShownFilterBytes = 256 << 10
 )
 
-// SessionFilters returns the filters of a session's subscriptions, sorted, as many as can be shown.
-func (b *Broker) SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error) {
-	list := []string{}
+// SessionSubscriptions returns a session's subscriptions by their filters, as many as can be shown, with what their clients asked
+// for.
+func (b *Broker) SessionSubscriptions(ctx context.Context, k core.SessionKey) ([]core.Subscription, error) {
+	list := []core.Subscription{}
 	err := b.look(ctx, func() {
-		if s := b.sessions[k]; s != nil {
-			list = slices.AppendSeq(list, maps.Keys(s.filters))
+		s := b.sessions[k]
+		if s == nil {
+			return
+		}
+		for f, sub := range s.filters {
+			list = append(list, core.Subscription{
+				Session: s.Num, Filter: f, QoS: sub.qos, NoLocal: sub.noLocal, RetainAsPublished: sub.asPublished, RetainHandling: sub.handling,
+			})
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(list)
+	slices.SortFunc(list, func(a, b core.Subscription) int { return strings.Compare(a.Filter, b.Filter) })
 	size := 0
-	for i, f := range list {
-		if size += len(f); i == maxShownFilters || size > maxShownFilterBytes {
+	for i := range list {
+		if size += len(list[i].Filter); i == maxShownFilters || size > maxShownFilterBytes {
 			return list[:i], nil
 		}
 	}
 	return list, nil
+}
+
+// SessionFilters returns their filters.
+func (b *Broker) SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error) {
+	list, err := b.SessionSubscriptions(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return filtersOf(list), nil
 }
 
 // ForgetSession forgets a session with everything in it and ends its connection. One that is not there is

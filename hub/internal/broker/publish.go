@@ -54,13 +54,17 @@ func (c *conn) acknowledge(ack mqtt.Ack, taken bool) {
 
 // passOn puts the messages for subscribers into the batch. It is called before anything goes in that must come after
 // them, such as a subscription.
-func (c *conn) passOn(b *commit.Batch) {
+func (c *conn) passOn(b *commit.Batch) { c.passOnAt(b, b.Operations()) }
+
+// passOnAt puts them before the operations from at on: what the dialect makes of a message, an answer for instance, comes to
+// subscribers behind the message itself.
+func (c *conn) passOnAt(b *commit.Batch, at int) {
 	if len(c.forward) == 0 {
 		return
 	}
 	messages := c.forward
 	c.forward = nil
-	b.DoRepeatable(func(tx *commit.Tx) error { return c.b.forward(tx, c.grant.Session, b, messages) }, nil)
+	b.InsertRepeatable(at, func(tx *commit.Tx) error { return c.b.forward(tx, c.grant.Session, b, messages) }, nil)
 }
 
 // forward passes a client's own messages on to whoever subscribes to them, and keeps those that are to be retained.

@@ -42,7 +42,7 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 	if p.MessageExpiry.Present {
 		m.Expires = time.Now().Add(time.Duration(p.MessageExpiry.Value) * time.Second)
 	}
-	before := len(c.forward)
+	before, operations := len(c.forward), c.collect().Operations()
 	if err := c.message(t, m); errors.As(err, &answer) {
 		return c.refuseMessage(&p, answer)
 	} else if err != nil {
@@ -60,6 +60,9 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 			c.progress.received = append(c.progress.received, receipt{p.ID, true})
 		}
 		c.acknowledge(mqtt.Ack{Type: mqtt.TypePubRec, ID: p.ID}, taken)
+	}
+	if taken && c.batch.Operations() > operations {
+		c.passOnAt(c.batch, operations)
 	}
 	return nil
 }

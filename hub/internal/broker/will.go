@@ -69,6 +69,25 @@ func (b *Broker) dropWill(tx *commit.Tx, w *will) error {
 	return tx.DeleteWill(w.Num)
 }
 
+// CallOffWill has the will of a session never published, that of its connection or one that waits. It comes too late for one whose
+// connection has ended without a delay.
+func (b *Broker) CallOffWill(tx *commit.Tx, k core.SessionKey) error {
+	if w := b.wills[k]; w != nil {
+		if err := b.dropWill(tx, w); err != nil {
+			return err
+		}
+	}
+	if s := b.sessions[k]; s != nil && s.conn != nil {
+		c := s.conn
+		tx.After(func() {
+			c.mu.Lock()
+			c.calledOff = true
+			c.mu.Unlock()
+		})
+	}
+	return nil
+}
+
 // settleWill decides about the will that an earlier connection of the session has left: a client that is back in time
 // calls it off [MQTT-3.1.3-9], the session's end makes it due.
 func (b *Broker) settleWill(tx *commit.Tx, k core.SessionKey, resumed bool) error {

@@ -98,6 +98,17 @@ func (b *Batch) DoRepeatable(do func(*Tx) error, done func(error)) {
 	b.add(op{do: do, done: done, repeatable: true})
 }
 
+// Operations returns how many operations have been added.
+func (b *Batch) Operations() int { return len(b.ops) }
+
+// InsertRepeatable is [Batch.DoRepeatable] for an operation that comes before those from at on, which is what Operations was
+// when they were not there yet.
+func (b *Batch) InsertRepeatable(at int, do func(*Tx) error, done func(error)) {
+	b.add(op{})
+	copy(b.ops[at+1:], b.ops[at:])
+	b.ops[at] = op{do: do, done: done, repeatable: true}
+}
+
 func (b *Batch) add(o op) {
 	b.ops = append(b.ops, o)
 	b.size += 256

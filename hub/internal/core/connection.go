@@ -35,7 +35,9 @@ type SessionState struct {
 	Connected     bool
 	Stored        bool
 	Device        DeviceNum
-	Since         time.Time // of the connection, else zero
+	Since         time.Time     // of the connection, else zero
+	Ended         time.Time     // when its last connection ended, as far as that is known; zero while it has one
+	Expiry        time.Duration // how long it outlives its connection; 0: it does not
 	Subscriptions int
 	Queued        int // messages in storage
 	QueuedBytes   int

@@ -57,8 +57,10 @@ type Broker interface {
 	Connection(k core.SessionKey) (core.Connection, bool)
 	// SessionStates returns what is known of some sessions; those that are not there are left out.
 	SessionStates(ctx context.Context, keys []core.SessionKey) (map[core.SessionKey]core.SessionState, error)
-	// SessionFilters returns the filters of a session's subscriptions, as many as can be shown.
-	SessionFilters(ctx context.Context, k core.SessionKey) ([]string, error)
+	// SessionSubscriptions returns a session's subscriptions by their filters, as many as can be shown.
+	SessionSubscriptions(ctx context.Context, k core.SessionKey) ([]core.Subscription, error)
+	// CallOffWill has the will of a session never published.
+	CallOffWill(tx *commit.Tx, k core.SessionKey) error
 }
 
 // Dialect speaks AWS IoT. It implements dialect.Dialect; its methods may be called concurrently.

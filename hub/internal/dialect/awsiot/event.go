@@ -3,6 +3,7 @@ package awsiot
 import (
 	"encoding/json"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -40,7 +41,7 @@ func (l *link) tellDisconnected(tx *commit.Tx, reason string) error {
 	if !l.tells() {
 		return nil
 	}
-	l.d.versions.left(tx, liveKey{l.tenant(), l.clientID}, l.account.sessionExpiry())
+	l.d.versions.left(tx, liveKey{l.tenant(), l.clientID}, l.account.sessionExpiry(), l.disconnectReason(reason))
 	byClient := reason == dialect.EndGoodbye
 	return l.tell(tx, "presence/disconnected/", presence{
 		EventType: "disconnected", ByClient: &byClient, Reason: l.disconnectReason(reason), VersionNum: l.number,
@@ -122,9 +123,10 @@ func (l *link) tellFilters(tx *commit.Tx, what string, filters []string) error {
 }
 
 // versions count the connections of client ids, so that who hears of them in another order can tell which was first. They
-// are kept in memory, for as long as the client is connected and an hour longer (as long as its session, if that is more), and
-// belong to the committer's goroutine.
+// are kept in memory, for as long as the client is connected and an hour longer (as long as its session, if that is more), together
+// with why the last connection has ended. The committer's goroutine changes them.
 type versions struct {
+	mu    sync.Mutex
 	of    map[liveKey]*versionCount
 	swept time.Time
 }
@@ -132,6 +134,7 @@ type versions struct {
 type versionCount struct {
 	next  int
 	ended time.Time // when it is forgotten; zero: the client is connected
+	why   string    // the last connection has ended, in the platform's words
 }
 
 // versionsKept is how long the count of a client that is away is kept at least.
@@ -139,6 +142,8 @@ const versionsKept = time.Hour
 
 // next returns the number of a connection that begins.
 func (v *versions) next(tx *commit.Tx, k liveKey) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.sweep(tx.Now())
 	c := v.of[k]
 	if c == nil {
@@ -149,24 +154,42 @@ func (v *versions) next(tx *commit.Tx, k liveKey) int {
 		v.of[k] = c
 	}
 	was := *c
-	tx.Undo(func() { *c = was })
+	tx.Undo(func() { v.set(c, was) })
 	c.next, c.ended = c.next+1, time.Time{}
 	return was.next
 }
 
 // left notes that a client is connected no more.
-func (v *versions) left(tx *commit.Tx, k liveKey, session time.Duration) {
+func (v *versions) left(tx *commit.Tx, k liveKey, session time.Duration, why string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	c := v.of[k]
 	if c == nil {
 		return
 	}
-	was := c.ended
-	tx.Undo(func() { c.ended = was })
-	c.ended = tx.Now().Add(max(versionsKept, session))
+	was := *c
+	tx.Undo(func() { v.set(c, was) })
+	c.ended, c.why = tx.Now().Add(max(versionsKept, session)), why
+}
+
+func (v *versions) set(c *versionCount, to versionCount) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	*c = to
+}
+
+// reason returns why a client's last connection has ended, "" if nobody remembers. Any goroutine.
+func (v *versions) reason(k liveKey) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if c := v.of[k]; c != nil {
+		return c.why
+	}
+	return ""
 }
 
 // sweep forgets counts that are over, now and then; where there are very many, as when a client changes its id all the time,
-// those of all clients that are away.
+// those of all clients that are away. With the lock.
 func (v *versions) sweep(now time.Time) {
 	const every, most = time.Minute, 500_000
 	full := len(v.of) >= most

@@ -74,6 +74,8 @@ type call struct {
 	r  *http.Request
 	id string // of the request, for the answer
 	op *operation
+	// inXML says that the request is one of the Query protocol, whose answers are XML.
+	inXML bool
 
 	labels map[string]string // of the path, decoded
 	query  url.Values
@@ -127,18 +129,19 @@ func (c *call) answer(w http.ResponseWriter, reply any, err error) int {
 		body = []byte("{}")
 	case rawReply:
 		body = reply
+	case xmlReply:
+		body = reply
 	default:
 		if err == nil {
 			body, err = marshalJSON(reply)
 		}
 	}
 	if err != nil {
-		trace := ""
-		if c.op == nil || c.op.service != control {
-			trace = c.id
-		}
-		writeError(w, err, c.id, trace)
-		return awsErrorOf(err).status()
+		return c.answerError(w, awsErrorOf(err))
+	}
+	if c.inXML {
+		writeXML(w, http.StatusOK, c.id, body)
+		return http.StatusOK
 	}
 	h := w.Header()
 	h.Set("x-amzn-RequestId", c.id)
@@ -147,6 +150,23 @@ func (c *call) answer(w http.ResponseWriter, reply any, err error) int {
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(body) // a client that has gone away needs no answer
 	return http.StatusOK
+}
+
+// answerError answers with an error and returns its status.
+func (c *call) answerError(w http.ResponseWriter, e *awsError) int {
+	status, trace := e.status(), ""
+	if c.op == nil || c.op.service != control {
+		trace = c.id
+	}
+	if e.name == throttling && trace == "" {
+		status = http.StatusBadRequest // the control plane's is older than the number
+	}
+	if c.inXML {
+		writeXML(w, status, c.id, queryError(e, status, c.id))
+	} else {
+		writeError(w, e, status, c.id, trace)
+	}
+	return status
 }
 
 // marshalJSON writes JSON without escaping characters that only matter inside HTML.
@@ -171,9 +191,13 @@ func (c *call) handle() (reply any, err error) {
 	var sig *sigv4.Signature
 	req := c.signedRequest()
 	service := planes // what a client certificate opens
+	c.inXML = asksQuery(c.r)
 	if signed(c.r) {
 		if sig, err = sigv4.Parse(req); err != nil {
 			return nil, err
+		}
+		if c.inXML {
+			return c.answerQuery(sig, req)
 		}
 		service = serviceOf(sig.Scope.Service)
 	}
@@ -219,7 +243,11 @@ func (c *call) authenticate(sig *sigv4.Signature, req *sigv4.Request) (err error
 		return err
 	}
 	req.Hash = sigv4.Hash(c.body)
-	c.signer, err = c.d.verifySignature(c.ctx(), req, sig, signingNames)
+	names := signingNames
+	if c.inXML {
+		names = identityNames
+	}
+	c.signer, err = c.d.verifySignature(c.ctx(), req, sig, names)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ const (
 	serviceData    = "iotdata"
 	serviceGateway = "iotdevicegateway"
 	serviceJobs    = "iot-jobs-data"
+
+	serviceIdentity = "sts"
 )
 
 // How far the clocks of a client and of the hub may be apart, and how long a presigned URL is good that does not say so.
@@ -83,7 +85,8 @@ func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *si
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(services, sig.Scope.Service) || sig.Scope.Region != s.account.Region {
+	global := sig.Scope.Service == serviceIdentity && sig.Scope.Region == globalRegion
+	if !slices.Contains(services, sig.Scope.Service) || sig.Scope.Region != s.account.Region && !global {
 		return nil, fmt.Errorf("%w: %.64q in %.64q", errScope, sig.Scope.Service, sig.Scope.Region)
 	}
 	return s, nil

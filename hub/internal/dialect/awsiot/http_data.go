@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -344,9 +343,15 @@ func (c *call) getConnection() (any, error) {
 	if err := errors.Join(err, ferr); err != nil {
 		return nil, err
 	}
-	out := map[string]any{"clientId": k.ClientID, "connected": st.Connected, "cleanSession": !st.Stored}
+	out := map[string]any{"clientId": k.ClientID, "connected": st.Connected, "cleanSession": !st.Stored, "sessionExpiry": int64(st.Expiry / time.Second)}
 	conn, open := c.d.cfg.Broker.Connection(k)
-	if !open {
+	if !open || !st.Connected { // or it is about to go
+		if !st.Ended.IsZero() {
+			out["disconnectedSince"] = millis(st.Ended)
+		}
+		if reason := c.d.versions.reason(liveKey{c.tenant(), k.ClientID}); reason != "" {
+			out["disconnectReason"] = reason
+		}
 		return out, nil
 	}
 	out["connectedSince"], out["keepAliveDuration"] = millis(conn.Since), int(conn.KeepAlive/time.Second)
@@ -372,24 +377,34 @@ func (c *call) listSubscriptions() (any, error) {
 	if err := errors.Join(err, perr); err != nil {
 		return nil, err
 	}
-	filters, err := c.d.cfg.Broker.SessionFilters(c.ctx(), k)
+	if c.query.Get("maxResults") == "" {
+		p.limit = defaultSubscriptions
+	}
+	all, err := c.d.cfg.Broker.SessionSubscriptions(c.ctx(), k)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(filters)
+	qos, filters := map[string]byte{}, []string{}
+	for i := range all {
+		qos[all[i].Filter], filters = all[i].QoS, append(filters, all[i].Filter)
+	}
 	type subscription struct {
 		Filter string `json:"topicFilter"`
+		QoS    byte   `json:"qos"`
 	}
 	page, next := p.pageOfList(filters)
 	list := []subscription{}
 	for _, f := range page {
-		list = append(list, subscription{f})
+		list = append(list, subscription{f, qos[f]})
 	}
 	return struct {
 		Subscriptions []subscription `json:"subscriptions"`
 		NextToken     string         `json:"nextToken,omitempty"`
 	}{list, next}, nil
 }
+
+// defaultSubscriptions is how many subscriptions come at a time when nobody says how many (ListSubscriptions, maxResults).
+const defaultSubscriptions = 20
 
 func (c *call) sendDirect() (any, error) {
 	k, st, err := c.session()
@@ -422,9 +437,16 @@ func (c *call) sendDirect() (any, error) {
 func (c *call) deleteConnection() (any, error) {
 	k, _, err := c.session()
 	wipe, werr := c.flag("cleanSession", false)
-	_, perr := c.flag("preventWillMessage", false)
+	noWill, perr := c.flag("preventWillMessage", false)
 	if err := errors.Join(err, werr, perr); err != nil {
 		return nil, err
 	}
-	return nil, c.do(func(tx *commit.Tx) error { return c.d.cfg.Broker.Disconnect(tx, k, wipe, endByRequest) })
+	return nil, c.do(func(tx *commit.Tx) error {
+		if noWill {
+			if err := c.d.cfg.Broker.CallOffWill(tx, k); err != nil {
+				return err
+			}
+		}
+		return c.d.cfg.Broker.Disconnect(tx, k, wipe, endByRequest)
+	})
 }

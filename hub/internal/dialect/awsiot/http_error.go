@@ -30,7 +30,7 @@ func (e *awsError) Unwrap() error {
 		return core.ErrDenied
 	case http.StatusConflict:
 		return core.ErrConflict
-	case http.StatusRequestEntityTooLarge, http.StatusGone:
+	case http.StatusRequestEntityTooLarge, http.StatusGone, http.StatusTooManyRequests:
 		return core.ErrTooLarge
 	}
 	return core.ErrInvalid
@@ -56,6 +56,7 @@ const (
 	unavailable      = "ServiceUnavailableException"
 	methodNotAllowed = "MethodNotAllowedException"
 	tooLarge         = "RequestEntityTooLargeException"
+	throttling       = "ThrottlingException"
 )
 
 // statuses are the HTTP statuses of errors (AWS IoT API reference, "Errors" of each action, read 2026-11; those of
@@ -68,7 +69,7 @@ var statuses = map[string]int{
 	"ResourceRegistrationFailureException": http.StatusBadRequest,
 	"InvalidQueryException":                http.StatusBadRequest,
 	"IndexNotReadyException":               http.StatusBadRequest,
-	"ThrottlingException":                  http.StatusBadRequest,
+	throttling:                             http.StatusTooManyRequests, // see answerError
 	"InvalidAggregationException":          http.StatusBadRequest,
 
 	"UnauthorizedException": http.StatusUnauthorized,
@@ -175,14 +176,13 @@ func (e *awsError) body(traceID string) []byte {
 }
 
 // writeError answers a request that has failed, also one that asked for a WebSocket.
-func writeError(w http.ResponseWriter, err error, requestID, traceID string) {
-	e := awsErrorOf(err)
+func writeError(w http.ResponseWriter, e *awsError, status int, requestID, traceID string) {
 	body := e.body(traceID)
 	h := w.Header()
 	h.Set("x-amzn-ErrorType", e.name)
 	h.Set("x-amzn-RequestId", requestID)
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(e.status())
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone away needs no answer
 }

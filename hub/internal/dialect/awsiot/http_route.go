@@ -24,6 +24,9 @@ const (
 // signingNames are all that a request may be signed for.
 var signingNames = []string{serviceControl, serviceData, serviceGateway, serviceJobs}
 
+// identityNames are what a request of the Query protocol may be signed for.
+var identityNames = []string{serviceIdentity}
+
 func serviceOf(name string) plane {
 	switch name {
 	case serviceControl:

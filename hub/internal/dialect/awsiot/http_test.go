@@ -363,17 +363,15 @@ var notes = map[string]string{
 	"CreateKeysAndCertificate":    "the certificate ends with the hub's issuing certificate, not in 2049",
 	"CreateProvisioningTemplate":  "pre-provisioning hooks are refused",
 	"UpdateProvisioningTemplate":  "pre-provisioning hooks are refused",
-	"DeleteConnection":            "`preventWillMessage` is accepted and has no effect",
 	"DeleteThingType":             "at once after its deprecation; the service has one wait five minutes",
 	"AssumeRoleWithCertificate":   "the credentials open what the certificate's policies allow, and nothing of the control plane; see [aws.md](../aws.md#credentials-for-devices)",
 	"CreateRoleAlias":             "the role is kept and shown; it gives no rights here",
 	"DescribeEndpoint":            "the host of the request, without its port, whatever the type",
-	"ListSubscriptions":           "without QoS",
 	"SearchIndex":                 "`thingName`, `thingId`, `thingTypeName`, `thingGroupNames` (those that a thing is in itself), `attributes.NAME`, `connectivity.connected`; wildcards, AND, OR, NOT, parentheses; no ranges, no shadows",
 	"SendDirectMessage":           "`confirmation` and `timeout` have no effect: when it is answered, the message is queued and on disk",
+	"GetConnection":               "`disconnectReason` is forgotten when the hub ends; no `targetIp`, `targetPort`, `vpcEndpointId`",
 	"UpdateEventConfigurations":   "all kinds are kept; published are those about things, types, groups, and jobs",
 	"UpdateIndexingConfiguration": "is kept; everything is searchable always",
-	"GetConnection":               "no `disconnectedSince`, `disconnectReason`, `sessionExpiry`",
 }
 
 // TestAPICoverage compares the page with what there is.

@@ -373,7 +373,7 @@ func TestVersionsAreSwept(t *testing.T) {
 	next := func() (n int) {
 		g.do(func(tx *commit.Tx) error {
 			n = v.next(tx, k)
-			v.left(tx, k, time.Minute)
+			v.left(tx, k, time.Minute, "NONE")
 			return nil
 		})
 		return n

@@ -57,7 +57,9 @@ func (r *subscriber) SessionStates(context.Context, []core.SessionKey) (map[core
 	return nil, nil
 }
 
-func (r *subscriber) SessionFilters(context.Context, core.SessionKey) ([]string, error) {
+func (r *subscriber) CallOffWill(*commit.Tx, core.SessionKey) error { return nil }
+
+func (r *subscriber) SessionSubscriptions(context.Context, core.SessionKey) ([]core.Subscription, error) {
 	return nil, nil
 }
 

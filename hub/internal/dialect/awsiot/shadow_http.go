@@ -143,7 +143,7 @@ func shadowException(err error) (name string, refusal *awswire.ShadowError) {
 	case 415:
 		return "UnsupportedDocumentEncodingException", refusal
 	case 429:
-		return "ThrottlingException", refusal
+		return throttling, refusal
 	}
 	return "InternalFailureException", refusal
 }
