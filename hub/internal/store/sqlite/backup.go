@@ -233,8 +233,8 @@ func Verify(ctx context.Context, dir string) (err error) {
 		return explain(err, path)
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	c.begin(ctx)
-	c.sq.SetInterrupt(ctx.Done())
+	c.arm()
+	defer context.AfterFunc(ctx, func() { c.fuse.blow(context.Cause(ctx)) })()
 	for r, err := range c.rows("PRAGMA integrity_check(1)") {
 		if err != nil {
 			return explain(err, path)

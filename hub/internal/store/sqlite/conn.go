@@ -1,10 +1,10 @@
 package sqlite
 
 import (
-	"context"
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -18,8 +18,8 @@ type conn struct {
 	sq     *sqlite.Conn
 	path   string
 	idle   map[string][]*sqlite.Stmt
-	failed error           // the first failure of the disk since begin; everything fails from then on
-	ctx    context.Context // of the running view; nil on the writer
+	failed error // the first failure of the disk since begin; everything fails from then on
+	fuse   *fuse // nil: nobody interrupts it
 
 	written int64 // by the writer since the last commit: bytes in the log, guessed on the high side
 }
@@ -61,7 +61,38 @@ func (c *conn) close() error {
 }
 
 // begin forgets the failures of the last transaction.
-func (c *conn) begin(ctx context.Context) { c.failed, c.ctx = nil, ctx }
+func (c *conn) begin() { c.failed = nil }
+
+// A fuse interrupts what a connection reads, once. SQLite has a goroutine wait for it, so that a connection keeps its fuse
+// from view to view as long as nobody has blown it.
+type fuse struct {
+	cause atomic.Pointer[error]
+	blown chan struct{}
+}
+
+// arm gives the connection a new fuse.
+func (c *conn) arm() {
+	c.fuse = &fuse{blown: make(chan struct{})}
+	c.sq.SetInterrupt(c.fuse.blown)
+}
+
+// blow interrupts the connection. Any goroutine; only the first cause counts.
+func (f *fuse) blow(cause error) {
+	if f.cause.CompareAndSwap(nil, &cause) {
+		close(f.blown)
+	}
+}
+
+// why returns what the fuse was blown for, nil if it was not.
+func (f *fuse) why() error {
+	if f == nil {
+		return nil
+	}
+	if cause := f.cause.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
 
 // take returns a prepared statement, which must be given back to put.
 func (c *conn) take(sql string) (*sqlite.Stmt, error) {
@@ -233,8 +264,8 @@ func (c *conn) wrap(what string, err error) error {
 	what = what[:min(len(what), 60)]
 	switch code.ToPrimary() {
 	case sqlite.ResultInterrupt:
-		if c.ctx != nil && c.ctx.Err() != nil {
-			return fmt.Errorf("sqlite: reading was interrupted: %w", context.Cause(c.ctx))
+		if cause := c.fuse.why(); cause != nil {
+			return fmt.Errorf("sqlite: reading was interrupted: %w", cause)
 		}
 	case sqlite.ResultTooBig:
 		return fmt.Errorf("%w: %s: %v", core.ErrTooLarge, what, err)

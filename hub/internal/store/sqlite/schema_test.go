@@ -247,7 +247,7 @@ func TestMigrate(t *testing.T) {
 		}
 		defer c.close()
 		err = migrate(t.Context(), c, version, steps)
-		c.begin(t.Context())
+		c.begin()
 		version, verr := schemaVersion(c)
 		_, serr := c.one(func(r row) { sum = r.ColumnInt64(0) }, "SELECT sum(x) FROM a")
 		if err2 := errors.Join(verr, serr); err2 != nil {

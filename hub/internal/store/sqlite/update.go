@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -32,7 +31,7 @@ func (s *Store) Update(fn func(store.Tx) error) (err error) {
 		}
 	}
 	c := s.w
-	c.begin(context.Background())
+	c.begin()
 	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		s.rollback() // a reader's snapshot may be left behind
 		return err

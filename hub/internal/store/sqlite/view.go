@@ -39,9 +39,10 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 
 // view is a running View.
 type view struct {
-	c      *conn
-	cancel context.CancelCauseFunc
-	began  time.Time
+	c     *conn
+	stop  func() bool // has the end of the caller's context blow the fuse no more; nil: it never did
+	began time.Time
+	over  bool // nobody blows the fuse any more; guarded by pool.mu
 }
 
 // pool keeps the connections for views.
@@ -100,19 +101,26 @@ func (p *pool) open(ctx context.Context) (_ *view, err error) {
 		v.c, p.idle = p.idle[n-1], p.idle[:n-1]
 	} else if v.c, err = openReader(p.path); err != nil {
 		return nil, err
+	} else {
+		v.c.arm()
 	}
-	ctx, v.cancel = context.WithCancelCause(ctx)
-	v.c.begin(ctx)
-	v.c.sq.SetInterrupt(ctx.Done())
+	v.c.begin()
+	if f := v.c.fuse; ctx.Done() != nil {
+		v.stop = context.AfterFunc(ctx, func() { f.blow(context.Cause(ctx)) })
+	}
 	p.views[v] = struct{}{}
 	return v, nil
 }
 
 func (p *pool) end(v *view) {
 	c := v.c
-	c.sq.SetInterrupt(nil)
-	v.cancel(nil)
-	c.begin(context.Background())
+	p.mu.Lock()
+	v.over = true
+	p.mu.Unlock()
+	if v.stop != nil && !v.stop() || c.fuse.why() != nil { // blown, or about to be
+		c.arm()
+	}
+	c.begin()
 	if !c.sq.AutocommitEnabled() {
 		_ = c.exec("ROLLBACK")
 	}
@@ -145,8 +153,8 @@ func (p *pool) quiet(age time.Duration, cause error, stop <-chan time.Time, fn f
 		p.empty = empty
 	}
 	for v := range p.views {
-		if time.Since(v.began) >= age {
-			v.cancel(cause)
+		if !v.over && time.Since(v.began) >= age {
+			v.c.fuse.blow(cause)
 		}
 	}
 	p.mu.Unlock()
