@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 )
@@ -50,6 +51,7 @@ type Dialect struct {
 	log    *slog.Logger
 	realms realms
 	http   httpSide
+	recall registry.Recall[core.Device] // what certificates open
 
 	inflating chan struct{} // bounds how many purge lists are inflated at once
 }
@@ -105,12 +107,14 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 	} else if err != nil {
 		return core.Grant{}, nil, &core.SignInError{Device: k, Err: denied(k, err)}
 	}
-	var dev core.Device
-	err := d.cfg.Store.View(ctx, func(rd store.Reader) error {
-		var err error
-		dev, err = holder(rd, k, c.Certificate)
-		return err
+	opening, err := d.recall.Find(c.Certificate.Raw, func() (dev core.Device, n core.DeviceNum, err error) {
+		err = d.cfg.Store.View(ctx, func(rd store.Reader) (err error) {
+			dev, err = holder(rd, k, c.Certificate)
+			return err
+		})
+		return dev, dev.Num, err
 	})
+	dev := opening.Value
 	if err != nil {
 		if errors.Is(err, dialect.ErrNotMine) {
 			return core.Grant{}, nil, err
@@ -125,6 +129,7 @@ func (d *Dialect) SignIn(ctx context.Context, c core.Claim) (core.Grant, dialect
 		return core.Grant{}, nil, err
 	}
 	l := newLink(d, dev, ca.SerialString(c.Certificate.SerialNumber), slot)
+	l.opening = opening
 	return core.Grant{
 		Session:   l.session,
 		Device:    dev.Num,

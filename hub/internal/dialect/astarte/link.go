@@ -22,8 +22,9 @@ import (
 // the messages is kept.
 type link struct {
 	d       *Dialect
-	dev     core.Device // Num and DeviceKey only
-	serial  string      // of the certificate that signed in
+	dev     core.Device                    // Num and DeviceKey only
+	serial  string                         // of the certificate that signed in
+	opening *registry.Opening[core.Device] // what that opens; nil once it is connected
 	session core.SessionKey
 	base    string // REALM/DEVICE
 	realm   *realmSlot
@@ -57,12 +58,15 @@ func newLink(d *Dialect, dev core.Device, serial string, slot *realmSlot) *link 
 
 // Connected marks the device as connected. What the device has declared before is still in force.
 func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
-	crt, err := tx.Certificate(l.serial)
-	if err == nil && crt.State == core.CertificateRevoked {
-		return denied(l.dev.DeviceKey, errors.New("certificate was revoked meanwhile"))
-	} else if err != nil {
-		return err
+	if !l.d.recall.Holds(l.opening) {
+		crt, err := tx.Certificate(l.serial)
+		if err == nil && crt.State == core.CertificateRevoked {
+			return denied(l.dev.DeviceKey, errors.New("certificate was revoked meanwhile"))
+		} else if err != nil {
+			return err
+		}
 	}
+	tx.After(func() { l.opening = nil })
 	m, err := loadModel(tx, l.dev.DeviceKey)
 	if err != nil {
 		return err

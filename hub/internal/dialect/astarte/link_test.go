@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
@@ -127,15 +128,15 @@ func TestSignInRefuses(t *testing.T) {
 func TestRevokedBetweenSignInAndConnect(t *testing.T) {
 	r := newRig(t)
 	r.realm("test")
-	dev, crt := r.device("test", testID)
+	_, crt := r.device("test", testID)
 	_, l, err := r.d.SignIn(context.Background(), core.Claim{Certificate: crt})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.do(func(tx *commit.Tx) error {
-		return tx.PutCertificate(core.Certificate{Serial: ca.SerialString(crt.SerialNumber), Device: dev.Num, State: core.CertificateRevoked})
-	})
+	r.do(func(tx *commit.Tx) error { return registry.Revoke(tx, ca.SerialString(crt.SerialNumber)) })
 	wantIs(t, r.try(func(tx *commit.Tx) error { return l.Connected(tx, dialect.Presence{}) }), core.ErrDenied)
+	_, _, err = r.d.SignIn(context.Background(), core.Claim{Certificate: crt}) // also where it was remembered
+	wantIs(t, err, core.ErrDenied)
 }
 
 func TestConnectAndDisconnectAreSeen(t *testing.T) {

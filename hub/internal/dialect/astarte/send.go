@@ -142,6 +142,7 @@ var reportedSide = []byte(`"side":"reported"`)
 // Notify turns changes of server-owned properties into messages for the device, whoever made them. A change that breaks
 // the rules of the interface is refused as core.ErrInvalid, and so undone: one that was made around AppEngine.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
+	d.recall.Changing(tx, e)
 	switch e.Kind {
 	case core.TenantDeleted:
 		d.forgetRealm(tx, e.Device.Tenant)

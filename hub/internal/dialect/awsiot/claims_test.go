@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 )
 
 // evil is a tenant that comes before the other one in any order of names.
@@ -128,5 +129,27 @@ func TestRegisterAnotherPlatformsCertificate(t *testing.T) {
 	w := g.send(g.request("POST /certificate/register-no-ca", serviceControl, string(body), nil))
 	if got := w.Header().Get("x-amzn-ErrorType"); got != badCertificate {
 		t.Errorf("got %q %s, want %s", got, w.Body, badCertificate)
+	}
+}
+
+// What our CA has signed for a device of another platform is not looked for here, also where it was registered before that was
+// refused.
+func TestAnotherPlatformsCertificateSignsInElsewhere(t *testing.T) {
+	g := newConnRig(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := g.d.cfg.CA.SignDeviceKey(key.Public(), ca.Leaf{CommonName: "acme/pump"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := ca.ParseCertificate(other.PEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.registerFor(testTenant, leaf, modeSNIOnly, 0)
+	if _, _, err := g.d.SignIn(t.Context(), core.Claim{Certificate: leaf, ClientID: "pump", ServerName: "localhost"}); !errors.Is(err, dialect.ErrNotMine) {
+		t.Errorf("got %v, want that it is another dialect's", err)
 	}
 }

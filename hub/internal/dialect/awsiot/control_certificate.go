@@ -180,10 +180,15 @@ func (c *call) registrationRequest() (r registration, leaf *x509.Certificate, er
 // mayBeRegistered refuses certificates that our CA has signed for devices of other platforms: whoever registered one of those
 // would have taken another tenant's device away.
 func (d *Dialect) mayBeRegistered(leaf *x509.Certificate) error {
-	if leaf.Subject.CommonName != issuedName && !errors.Is(d.cfg.CA.Verify(leaf), ca.ErrUnknownIssuer) {
+	if d.elsewhere(leaf) {
 		return refuse(badCertificate, "The certificate was issued by this hub for a device of another platform.")
 	}
 	return nil
+}
+
+// elsewhere reports whether a certificate names our CA, which has signed it for a device of another platform then, if at all.
+func (d *Dialect) elsewhere(leaf *x509.Certificate) bool {
+	return leaf.Subject.CommonName != issuedName && !errors.Is(d.cfg.CA.Verify(leaf), ca.ErrUnknownIssuer)
 }
 
 func (c *call) registered(crt certificate) (any, error) {

@@ -253,6 +253,9 @@ func (d *Dialect) mayNotConnect(l *link) error {
 
 // byCertificate finds a certificate on record.
 func (d *Dialect) byCertificate(ctx context.Context, c core.Claim) (*caller, uint64, error) {
+	if d.elsewhere(c.Certificate) {
+		return nil, 0, dialect.ErrNotMine // without a look at what is on record: it is none of ours
+	}
 	a, crt, err := d.findCertificate(ctx, c.ServerName, c.Certificate)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil, 0, d.unknownCertificate(ctx, c)

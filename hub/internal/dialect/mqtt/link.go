@@ -22,6 +22,21 @@ func newLink(d *Dialect, p proof) *link {
 
 // Connected marks the device as connected, if what let it in still holds.
 func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
+	if !l.d.recall.Holds(l.opening) {
+		if err := l.check(tx); err != nil {
+			return err
+		}
+	}
+	// Connections are many and long: what the rest of this one does not need is let go.
+	tx.After(func() {
+		l.Holder = credential.Holder{Device: l.Device, Account: credential.Account{Grants: credential.Grants{NoSamples: l.Grants.NoSamples}}}
+		l.opening = nil
+	})
+	return l.line.Connect(tx, s.Addr)
+}
+
+// check reads what let the device in once more.
+func (l *link) check(tx *commit.Tx) error {
 	now, err := credential.Find(tx, l.DeviceKey)
 	if err != nil {
 		return err
@@ -43,11 +58,7 @@ func (l *link) Connected(tx *commit.Tx, s dialect.Presence) error {
 			return &core.SignInError{Device: l.DeviceKey, Proven: true, Err: errMeanwhile}
 		}
 	}
-	// Connections are many and long: what the rest of this one does not need is let go.
-	tx.After(func() {
-		l.Holder = credential.Holder{Device: now.Device, Account: credential.Account{Grants: credential.Grants{NoSamples: now.Grants.NoSamples}}}
-	})
-	return l.line.Connect(tx, s.Addr)
+	return nil
 }
 
 // errMeanwhile refuses a device that may come back at once.

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/feed"
+	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -61,6 +62,7 @@ type Dialect struct {
 	guesses     guesses
 	authorities authorities
 	feed        *feed.Feed
+	recall      registry.Recall[credential.Holder] // what certificates of our CA open
 
 	registrations registrations
 }
@@ -112,6 +114,7 @@ func (d *Dialect) Handler() http.Handler { return nil }
 // Notify ends the connections of devices whose credentials or grants have changed: they sign in anew, with what holds now.
 // That a certificate was revoked is not among it: who revokes it disconnects its device, whatever the dialect.
 func (d *Dialect) Notify(tx *commit.Tx, e core.Event) error {
+	d.recall.Changing(tx, e)
 	switch e.Kind {
 	case core.DeviceRegistered:
 		d.registered(tx, e.Device.Tenant, 1)

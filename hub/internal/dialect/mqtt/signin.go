@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
+	"github.com/fairlead-iot/fairlead/hub/internal/registry"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -31,6 +32,7 @@ type proof struct {
 	authority string    // that has signed the certificate, "" if that is ours
 	ends      time.Time // of what it was proven with; zero: never
 	anonymous bool
+	opening   *registry.Opening[credential.Holder] // what the certificate of our CA opens; nil: it was none
 }
 
 // SignIn implements dialect.Dialect. A certificate that opens a device comes first, then user name and password.
@@ -161,30 +163,40 @@ func (d *Dialect) certificate(ctx context.Context, c core.Claim) (proof, error) 
 // have certificates signed whose name their device has chosen.
 func (d *Dialect) issued(ctx context.Context, c core.Claim) (p proof, err error) {
 	p.serial, p.ends = ca.SerialString(c.Certificate.SerialNumber), c.Certificate.NotAfter
-	err = d.cfg.Store.View(ctx, func(rd store.Reader) error {
-		crt, err := rd.Certificate(p.serial)
-		if errors.Is(err, core.ErrNotFound) {
-			return fmt.Errorf("%w: certificate is not on record", core.ErrUnauthenticated)
-		} else if err != nil {
+	p.opening, err = d.recall.Find(c.Certificate.Raw, func() (h credential.Holder, n core.DeviceNum, err error) {
+		err = d.cfg.Store.View(ctx, func(rd store.Reader) (err error) {
+			h, err = onRecord(rd, p.serial, c.Certificate.Raw)
 			return err
-		}
-		dev, err := rd.DeviceByNum(crt.Device)
-		if err == nil && dev.Dialect != Name {
-			return dialect.ErrNotMine
-		} else if errors.Is(err, core.ErrNotFound) || err == nil && crt.SHA256 != sha256.Sum256(c.Certificate.Raw) {
-			return fmt.Errorf("%w: certificate belongs to no device", core.ErrUnauthenticated)
-		} else if err != nil {
-			return err
-		}
-		if p.Holder, err = credential.Of(rd, dev); err != nil {
-			return err
-		}
-		if crt.State == core.CertificateRevoked {
-			return revoked(dev.DeviceKey)
-		}
-		return nil // a superseded one opens too, until it ends or is revoked: devices change it when they can
+		})
+		return h, h.Num, err
 	})
+	p.Holder = p.opening.Value
 	return p, err
+}
+
+// onRecord returns the device that a certificate opens, which there may be in case of an error, too.
+func onRecord(rd store.Reader, serial string, der []byte) (h credential.Holder, err error) {
+	crt, err := rd.Certificate(serial)
+	if errors.Is(err, core.ErrNotFound) {
+		return h, fmt.Errorf("%w: certificate is not on record", core.ErrUnauthenticated)
+	} else if err != nil {
+		return h, err
+	}
+	dev, err := rd.DeviceByNum(crt.Device)
+	if err == nil && dev.Dialect != Name {
+		return h, dialect.ErrNotMine
+	} else if errors.Is(err, core.ErrNotFound) || err == nil && crt.SHA256 != sha256.Sum256(der) {
+		return h, fmt.Errorf("%w: certificate belongs to no device", core.ErrUnauthenticated)
+	} else if err != nil {
+		return h, err
+	}
+	if h, err = credential.Of(rd, dev); err != nil {
+		return h, err
+	}
+	if crt.State == core.CertificateRevoked {
+		return h, revoked(dev.DeviceKey)
+	}
+	return h, nil // a superseded one opens too, until it ends or is revoked: devices change it when they can
 }
 
 // foreign finds the device that the certificate of a registered authority names, and makes it where that is wanted. Whom
