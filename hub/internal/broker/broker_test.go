@@ -296,7 +296,7 @@ func TestDiskRefuses(t *testing.T) {
 	}
 	h.store.refuse(nil)
 	eventually(t, "the session is given up when the disk is well again", func() bool {
-		return slices.ContainsFunc(h.plain.logged(), func(s string) bool { return strings.HasPrefix(s, "disconnected pump") })
+		return h.broker.stats.Connections.Load() == 0 && slices.ContainsFunc(h.plain.logged(), func(s string) bool { return strings.HasPrefix(s, "disconnected pump") })
 	})
 	c, present := h.connect("pump", false)
 	if !present {

@@ -124,7 +124,7 @@ func (c *conn) serve(ctx context.Context) {
 	c.mu.Unlock()
 	c.farewell(why)
 	c.lastWill()
-	c.unbind(ctx, why.Error())
+	c.unbind(ctx, why)
 	close(c.done)
 	c.b.remove(c)
 	c.drain()
@@ -140,7 +140,14 @@ func (c *conn) serve(ctx context.Context) {
 
 // unbind gives the session up. When the disk refuses, it is tried until it does not, or until the hub stops (the next
 // start corrects the device then): the device must not stay marked as connected for ever.
-func (c *conn) unbind(ctx context.Context, reason string) {
+//
+// That a client has left is news that can wait a little for company: when a fleet comes and goes, what it costs is mostly the
+// transactions.
+func (c *conn) unbind(ctx context.Context, why error) {
+	do := c.b.cfg.Committer.DoRepeatable
+	if errors.Is(why, errGoodbye) || errors.Is(why, errGone) {
+		do = c.b.cfg.Committer.DoSoon
+	}
 	wait := 100 * time.Millisecond
 	stuck := sync.OnceFunc(func() {
 		close(c.stuck)
@@ -148,7 +155,7 @@ func (c *conn) unbind(ctx context.Context, reason string) {
 		c.src.nc.Close()
 	})
 	for {
-		err := c.b.cfg.Committer.DoRepeatable(context.WithoutCancel(ctx), func(tx *commit.Tx) error { return c.b.unbind(tx, c, reason) })
+		err := do(context.WithoutCancel(ctx), func(tx *commit.Tx) error { return c.b.unbind(tx, c, why.Error()) })
 		if !errors.Is(err, core.ErrStorage) {
 			if err != nil && !errors.Is(err, core.ErrStopping) {
 				c.log.Error("cannot end a session", "err", err)

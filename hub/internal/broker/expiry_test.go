@@ -25,7 +25,7 @@ func TestSessionExpiry(t *testing.T) {
 	}{
 		"in time [MQTT-3.1.2-23]": {60, 59 * time.Second, true},
 		"too late":                {60, 61 * time.Second, false},
-		"none":                    {0, 0, false},
+		"none":                    {0, time.Second, false},
 		"never":                   {mqtt.SessionNeverExpires, 50 * year, true},
 	} {
 		t.Run(name, func(t *testing.T) {

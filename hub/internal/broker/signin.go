@@ -226,6 +226,7 @@ func (b *Broker) evict(ctx context.Context, c *conn) error {
 		}
 		b.mu.Unlock()
 		old.leave(takenOver)
+		b.cfg.Committer.Hurry() // it may be ending anyway, see conn.unbind
 		select {
 		case <-old.done:
 			b.remove(old)

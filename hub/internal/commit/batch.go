@@ -30,6 +30,7 @@ type Batch struct {
 	size   int
 
 	maintains bool // makes room, see Committer.Maintain
+	patient   bool // waits for others, see Committer.DoSoon
 }
 
 type count struct {

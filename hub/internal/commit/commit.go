@@ -45,9 +45,11 @@ type Committer struct {
 	cfg Config
 
 	mu       sync.Mutex
-	work     sync.Cond // the queue is not empty, or stopping
+	work     sync.Cond // something in the queue is due, or stopping
 	room     sync.Cond // the queue has been taken, or stopping
 	queue    []*Batch
+	due      bool // somebody waits for what is in the queue
+	timed    bool // it will be due in a moment
 	bytes    int
 	stopping bool
 	probe    bool // it is time to see whether the disk is well again
@@ -141,31 +143,69 @@ func (c *Committer) submit(ctx context.Context, b *Batch) error {
 	}
 	c.queue = append(c.queue, b)
 	c.bytes += b.Size()
-	if len(c.queue) == 1 {
-		c.work.Signal()
+	if b.patient && c.bytes <= c.cfg.MaxQueuedBytes/2 {
+		c.later()
+	} else {
+		c.hurry()
 	}
 	return nil
+}
+
+// patience is how long [Committer.DoSoon] waits for company.
+const patience = 5 * time.Millisecond
+
+// hurry has what is in the queue taken as soon as the disk is free, and later in a moment at the latest; c.mu is held.
+func (c *Committer) hurry() {
+	if !c.due && len(c.queue) > 0 {
+		c.due = true
+		c.work.Signal()
+	}
+}
+
+func (c *Committer) later() {
+	if c.due || c.timed {
+		return
+	}
+	c.timed = true
+	time.AfterFunc(patience, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.timed = false
+		c.hurry()
+	})
+}
+
+// Hurry ends the patience of what [Committer.DoSoon] has handed in: somebody has come who waits for it.
+func (c *Committer) Hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurry()
 }
 
 // Do commits one operation and returns its error, or nil when it is on disk. When ctx ends while the operation waits or
 // runs, its outcome is not known to the caller: it may still be committed. See [Committer.Submit] for where not to call it.
 func (c *Committer) Do(ctx context.Context, do func(*Tx) error) error {
-	return c.do(ctx, op{do: do}, false)
+	return c.do(ctx, op{do: do}, Batch{})
 }
 
 // DoRepeatable is Do for an operation that may run twice, see [Batch.DoRepeatable].
 func (c *Committer) DoRepeatable(ctx context.Context, do func(*Tx) error) error {
-	return c.do(ctx, op{do: do, repeatable: true}, false)
+	return c.do(ctx, op{do: do, repeatable: true}, Batch{})
+}
+
+// DoSoon is DoRepeatable for what nobody waits for but who calls it: it comes into the next transaction that others make, or
+// after a few milliseconds into one of its own. A transaction costs several times what a small operation in it does.
+func (c *Committer) DoSoon(ctx context.Context, do func(*Tx) error) error {
+	return c.do(ctx, op{do: do, repeatable: true}, Batch{patient: true})
 }
 
 // Maintain is Do for what makes room: it is committed even while everything else is refused.
 func (c *Committer) Maintain(ctx context.Context, do func(*Tx) error) error {
-	return c.do(ctx, op{do: do}, true)
+	return c.do(ctx, op{do: do}, Batch{maintains: true})
 }
 
-func (c *Committer) do(ctx context.Context, o op, maintain bool) error {
-	w := &waiter{done: make(chan error, 1)}
-	w.batch.maintains = maintain
+func (c *Committer) do(ctx context.Context, o op, as Batch) error {
+	w := &waiter{batch: as, done: make(chan error, 1)}
 	w.batch.Owner = w
 	o.done = func(err error) { w.err = err }
 	w.batch.add(o)
@@ -206,7 +246,7 @@ func (c *Committer) Run(ctx context.Context) error {
 	defer stop()
 	for {
 		c.mu.Lock()
-		for len(c.queue) == 0 && !c.stopping && !c.probe {
+		for !c.due && !c.stopping && !c.probe {
 			c.work.Wait()
 		}
 		if len(c.queue) == 0 && c.stopping {
@@ -240,6 +280,7 @@ func (c *Committer) take() {
 	n := copy(c.queue, c.queue[len(c.taken):])
 	clear(c.queue[n:])
 	c.queue = c.queue[:n]
+	c.due = n > 0
 }
 
 // probe writes, because a full disk has no objection to an empty transaction. No dialect has the name "".
