@@ -177,15 +177,35 @@ func wholePacket(remaining int) uint32 {
 	return uint32(remaining + n)
 }
 
-// welcome answers CONNECT. Called on the committer's goroutine, before any message is delivered.
+// welcome answers CONNECT. Called on the committer's goroutine, before any message is delivered. Who has signed the client in
+// waits for it, and writes (see greet): to start a goroutine would cost more.
 func (c *conn) welcome(present bool) {
 	c.hello.SessionPresent = present
 	if b, fits := mqtt.AppendWithin(nil, c.hello, c.version, c.maxPacket); fits {
-		c.send(b)
+		c.out.mu.Lock()
+		c.out.append(b)
+		c.out.writing, c.out.greeting = true, true
+		c.out.mu.Unlock()
 	} else {
 		// A client that cannot be told that it is connected cannot be served. [MQTT-3.1.2-24]
 		c.fail(errUnwelcome)
 	}
 	c.hello = nil
 	close(c.welcomed)
+}
+
+// greet writes CONNACK, and what has come behind it if that is little: a client that does not read is not waited for here.
+func (c *conn) greet() {
+	o := c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.greeting { // CONNACK was too large
+		return
+	}
+	if !o.dead && len(o.buf) > 0 && len(o.buf) <= maxNow {
+		c.write(c.b.cfg.WriteTimeout)
+	}
+	o.writing, o.greeting = false, false
+	o.flushed.Broadcast()
+	c.flushLocked() // what is left, or has come meanwhile
 }

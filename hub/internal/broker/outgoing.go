@@ -23,12 +23,13 @@ const drainTime = 2 * time.Second
 // outgoing is the side of a connection towards the client: bytes to write, and the window of messages that the client
 // has not acknowledged. The reader (acknowledgements) and the committer's goroutine (messages) both use it.
 type outgoing struct {
-	mu      sync.Mutex
-	buf     []byte // to be written
-	writing bool   // a goroutine is writing
-	dead    bool   // no more writes
-	closing bool   // the last byte of buf is the last of the connection
-	flushed sync.Cond
+	mu       sync.Mutex
+	buf      []byte // to be written
+	writing  bool   // a goroutine is writing
+	greeting bool   // it is the one that has signed the client in, and has not begun
+	dead     bool   // no more writes
+	closing  bool   // the last byte of buf is the last of the connection
+	flushed  sync.Cond
 
 	version   mqtt.Version
 	limit     uint32            // of a whole packet; 0: none

@@ -180,7 +180,7 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	}
 	c.negotiate(p)
 	c.stored = c.expiry > 0
-	c.log = c.b.log.With("dialect", c.grant.Session.Dialect, "tenant", c.grant.Session.Tenant, "client", c.grant.Session.ClientID)
+	c.log = c.b.log.With("dialect", c.grant.Session.Dialect, "tenant", string(c.grant.Session.Tenant), "client", c.grant.Session.ClientID)
 	c.frames.SetMax(c.grant.Limits.MaxPacketBytes)
 	c.watch(claim)
 	c.meterRates()
@@ -201,7 +201,8 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 		return err
 	}
 	<-c.welcomed // nothing may be answered before CONNECT is
-	c.log.Info("connected", "remote", claim.Remote, "version", c.version.String(), "clean", c.clean)
+	c.greet()
+	c.log.Info("connected", "remote", claim.Remote.String(), "version", c.version.String(), "clean", c.clean)
 	return nil
 }
 
