@@ -242,6 +242,7 @@ func (b *Broker) serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	p := newPorters(ctx, &wg)
 	return listen.Accept(ctx, l, "MQTT", b.log, func(nc net.Conn) {
 		b.stats.Accepted.Add(1)
 		src := newSource(nc, tlsConfig)
@@ -256,13 +257,13 @@ func (b *Broker) serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 			return
 		}
 		wg.Add(1)
-		go b.admit(ctx, src, plain, wait, wg.Done)
+		p.send(func() { b.admit(ctx, src, plain, wait, wg.Done) })
 	})
 }
 
 // admit takes a connection through handshake, CONNECT and sign-in. What then serves it is a new goroutine, because
-// all this has made the stack of this one large, and most connections are idle for most of their life. done is called
-// when the connection has ended.
+// all this has made the stack of this one large, and most connections are idle for most of their life; see porters. done is
+// called when the connection has ended.
 func (b *Broker) admit(ctx context.Context, src *source, plain bool, wait time.Duration, done func()) {
 	listen.Rest(ctx, wait) // when ctx has ended, open says so
 	c, err := b.open(ctx, src, plain)
