@@ -1,6 +1,7 @@
 package awsiot
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -15,6 +16,10 @@ import (
 type countingReader struct {
 	store.RecordReader
 	n int
+}
+
+func (r *countingReader) Records(t core.TenantID, dialect, prefix string) iter.Seq2[store.Record, error] {
+	return r.RecordsFrom(t, dialect, prefix, prefix)
 }
 
 func (r *countingReader) RecordsFrom(t core.TenantID, dialect, prefix, from string) iter.Seq2[store.Record, error] {
@@ -106,5 +111,59 @@ func TestDeleteLargeGroup(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Who is attached to very many things signs in as fast as others.
+func TestThingOfAFleetCertificate(t *testing.T) {
+	g := newServiceRig(t)
+	const principal = certResource + "c"
+	g.do(func(tx *commit.Tx) error {
+		for i := range 100 {
+			name := fmt.Sprintf("t%02d", i)
+			if err := g.d.putThing(tx, testTenant, thing{Name: name}); err != nil {
+				return err
+			}
+			if err := g.d.attachPrincipal(tx, testTenant, attachment{Principal: principal, Thing: name}); err != nil {
+				return err
+			}
+		}
+		return g.d.putThing(tx, testTenant, thing{Name: "alone"})
+	})
+	look := func(clientID, want string) {
+		t.Helper()
+		err := g.store.View(t.Context(), func(rd store.Reader) error {
+			counted := &countingReader{RecordReader: rd}
+			x, _, err := connectionThing(counted, testTenant, principal, clientID)
+			if got := ""; err == nil {
+				if x != nil {
+					got = x.Name
+				}
+				if got != want || counted.n > 3 {
+					t.Errorf("%q: got %q after %d records, want %q", clientID, got, counted.n, want)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("t50", "t50")
+	look("alone", "")
+	look("no/thing", "")
+	look("", "")
+	g.do(func(tx *commit.Tx) error {
+		for i := range 100 {
+			if err := g.d.detachPrincipal(tx, testTenant, fmt.Sprintf("t%02d", i), principal); err != nil {
+				return err
+			}
+		}
+		return g.d.attachPrincipal(tx, testTenant, attachment{Principal: principal, Thing: "alone", Exclusive: true})
+	})
+	look("t50", "alone")
+	err := g.c.Do(t.Context(), func(tx *commit.Tx) error { return g.d.attachAlso(tx, testTenant, principal, "t50") })
+	if !errors.Is(err, core.ErrConflict) {
+		t.Errorf("one more besides an exclusive one: got %v", err)
 	}
 }

@@ -188,11 +188,20 @@ func thingPrincipals(rd store.RecordReader, t core.TenantID, thing string) (list
 }
 
 // principalThings returns the things that a principal is attached to.
-func principalThings(rd store.RecordReader, t core.TenantID, principal string) (list []attachment, err error) {
+func principalThings(rd store.RecordReader, t core.TenantID, principal string) ([]attachment, error) {
+	return someThings(rd, t, principal, 0)
+}
+
+// someThings returns at most limit (0: all) of the things that a principal is attached to, by name. One to which it is attached
+// exclusively is the only one.
+func someThings(rd store.RecordReader, t core.TenantID, principal string, limit int) (list []attachment, err error) {
 	prefix := keyPrincipalThing + principal + "/"
 	for r, err := range rd.Records(t, Name, prefix) {
 		if err != nil {
 			return nil, err
+		}
+		if limit > 0 && len(list) == limit {
+			break
 		}
 		list = append(list, attachment{Principal: principal, Thing: r.Key[len(prefix):], Exclusive: len(r.Value) > 0})
 	}

@@ -72,7 +72,7 @@ func (d *Dialect) apply(tx *commit.Tx, a *account, p *provision, crt certificate
 		if err := d.applyThing(tx, a, p.Thing); err != nil {
 			return out, err
 		}
-		if err := d.attachPrincipal(tx, a.Tenant, attachment{Principal: certResource + crt.ID, Thing: p.Thing.Name}); err != nil {
+		if err := d.attachAlso(tx, a.Tenant, certResource+crt.ID, p.Thing.Name); err != nil {
 			return out, err
 		}
 		out.thing, out.resources[resourceThing] = p.Thing.Name, keyThing+p.Thing.Name
@@ -91,6 +91,22 @@ func (d *Dialect) apply(tx *commit.Tx, a *account, p *provision, crt certificate
 		return out, err
 	}
 	return out, nil
+}
+
+// attachAlso attaches a principal to one thing more, unless another one is the only one that it may be.
+func (d *Dialect) attachAlso(tx *commit.Tx, t core.TenantID, principal, thing string) error {
+	others, err := someThings(tx, t, principal, 2)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if o.Exclusive && o.Thing != thing {
+			return conflicts("The certificate is attached to thing %s exclusively.", o.Thing)
+		} else if o.Exclusive {
+			return nil
+		}
+	}
+	return d.attachPrincipal(tx, t, attachment{Principal: principal, Thing: thing})
 }
 
 // applyStatus gives the certificate the template's status. One that waits for its activation always gets it.

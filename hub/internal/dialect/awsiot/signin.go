@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -422,20 +423,27 @@ func (d *Dialect) papersOf(rd store.RecordReader, t core.TenantID, id string, v 
 // connectionThing returns the thing of a connection: the one that the principal is attached to exclusively, or else the one
 // of the client id's name, if it is attached; nil if there is none. (AWS IoT guide, "Thing policy variables".)
 func connectionThing(rd store.RecordReader, t core.TenantID, principal, clientID string) (*thing, bool, error) {
-	list, err := principalThings(rd, t, principal)
+	// There may be very many things: this is asked at each sign-in, and for each connection when one more is attached.
+	list, err := someThings(rd, t, principal, 2)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, a := range list {
-		if a.Exclusive || a.Thing == clientID {
-			x, err := readThing(rd, t, a.Thing)
-			if errors.Is(err, core.ErrNotFound) {
-				continue
-			}
-			return &x, true, err
+	name := thingName(clientID)
+	if i := slices.IndexFunc(list, func(a attachment) bool { return a.Exclusive }); i >= 0 {
+		name = list[i].Thing
+	} else if name != "" {
+		if attached, err := hasRecord(rd, t, keyPrincipalThing+principal+"/"+name); err != nil || !attached {
+			return nil, false, err
 		}
 	}
-	return nil, false, nil
+	if name == "" || len(list) == 0 {
+		return nil, false, nil
+	}
+	x, err := readThing(rd, t, name)
+	if found, err := present(err); err != nil || !found {
+		return nil, false, err
+	}
+	return &x, true, nil
 }
 
 // sampleThing returns the thing that a connection's samples are: that of the connection, or else the only one that the principal
@@ -448,7 +456,7 @@ func sampleThing(rd store.RecordReader, t core.TenantID, principal, clientID str
 		}
 		return x.Name, err
 	}
-	list, err := principalThings(rd, t, principal)
+	list, err := someThings(rd, t, principal, 2)
 	if err != nil || len(list) != 1 {
 		return "", err
 	}
