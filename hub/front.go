@@ -105,6 +105,7 @@ func (h *Hub) openFront(p *parts) {
 		Timeout:  p.limits.ConnectTimeout,
 		Gate:     p.webGate,
 		Pace:     p.pace,
+		Quota:    p.webQuota,
 		Pending:  p.pending,
 		Logger:   h.cfg.Logger.With("server", "https"),
 	})

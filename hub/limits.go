@@ -30,6 +30,12 @@ type Limits struct {
 	// at once. 0 is DefaultFailedConnects and DefaultFailedConnectsPerAddress.
 	FailedConnects           int
 	FailedConnectsPerAddress int
+	// MQTTConnectsPerDevice is how often a device may sign in within a minute, and HTTPSConnectsPerAddress how many
+	// connections to the HTTPS port may be made from one IPv4 address, or from one /64 of IPv6, in that time. Others beyond
+	// count as failed ones do. Connections from this machine do not count. 0 is DefaultMQTTConnectsPerDevice and
+	// DefaultHTTPSConnectsPerAddress.
+	MQTTConnectsPerDevice   int
+	HTTPSConnectsPerAddress int
 	// ConnectTimeout bounds a TLS handshake, and, anew, the wait for CONNECT. 0 is DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// HeaderTimeout bounds the wait for the header of an HTTP request. 0 is DefaultConnectTimeout.
@@ -65,6 +71,8 @@ const (
 
 	DefaultFailedConnects           = 100
 	DefaultFailedConnectsPerAddress = 10
+	DefaultMQTTConnectsPerDevice    = 1_200
+	DefaultHTTPSConnectsPerAddress  = 6_000
 
 	DefaultMQTTSessions               = 500_000
 	DefaultMQTTSessionsPerDevice      = 1_000
@@ -102,6 +110,8 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.HTTPSPerAddress, 0},
 		{&l.FailedConnects, DefaultFailedConnects},
 		{&l.FailedConnectsPerAddress, DefaultFailedConnectsPerAddress},
+		{&l.MQTTConnectsPerDevice, DefaultMQTTConnectsPerDevice},
+		{&l.HTTPSConnectsPerAddress, DefaultHTTPSConnectsPerAddress},
 		{&l.HeaderBytes, DefaultHeaderBytes},
 		{&l.MQTTSessions, DefaultMQTTSessions},
 		{&l.MQTTSessionsPerDevice, DefaultMQTTSessionsPerDevice},
@@ -152,13 +162,15 @@ const maxHeaderBytes = 16 << 20
 
 // pace returns what the limits on failed connections make; math.MaxInt is none.
 func (l Limits) pace() *listen.Pace {
-	rate := func(n int) int {
-		if n == math.MaxInt {
-			return 0
-		}
-		return n
+	return listen.NewPace(orNone(l.FailedConnects), orNone(l.FailedConnectsPerAddress))
+}
+
+// orNone returns a limit, 0 for none.
+func orNone(n int) int {
+	if n == math.MaxInt {
+		return 0
 	}
-	return listen.NewPace(rate(l.FailedConnects), rate(l.FailedConnectsPerAddress))
+	return n
 }
 
 // limits returns what holds, and warns where descriptors may run out before a limit is reached.

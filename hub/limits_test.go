@@ -31,7 +31,11 @@ func TestLimitsAreCounted(t *testing.T) {
 				continue
 			}
 			limits++
-			if !strings.Contains(body, `fairlead_connections_limited_total{limit="`+m[1]+`"} `) {
+			metric := "fairlead_connections_limited_total"
+			if strings.Contains(line, "connects_too_many_total") {
+				metric = "fairlead_connects_too_many_total"
+			}
+			if !strings.Contains(body, metric+`{limit="`+m[1]+`"} `) {
 				t.Errorf("%s costs connections, and they are not counted", m[1])
 			}
 		}

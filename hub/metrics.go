@@ -64,6 +64,12 @@ func connectionMetrics(p *parts) []metrics.Metric {
 		{Name: "connections_delayed_total", Help: "Connections that had to wait because others from their address, or many in all, had come to nothing.", Kind: counter, Read: func() (float64, bool) { return float64(p.pace.Delayed()), true }},
 		{Name: "https_connections", Help: "Open connections to the HTTPS port, without those that are MQTT.", Kind: gauge, Read: func() (float64, bool) { return float64(p.webGate.Open()), true }},
 	}
+	for limit, read := range map[string]func() int64{"mqtt_connects_per_device": p.deviceQuota.Exceeded, "https_connects_per_address": p.webQuota.Exceeded} {
+		list = append(list, metrics.Metric{
+			Name: "connects_too_many_total", Help: "Connections beyond what there may be in a minute. They were served, and counted as failed.", Kind: counter,
+			Label: "limit", Value: limit, Read: func() (float64, bool) { return float64(read()), true },
+		})
+	}
 	for limit, read := range map[string]func() int64{ // by the names that the limits have in the configuration
 		"mqtt_connections":         mqtt.Full.Load,
 		"mqtt_sessions":            mqtt.TenantFull.Load,

@@ -76,3 +76,14 @@ func TestFailedConnects(t *testing.T) {
 		t.Error("none was refused, of 45 that failed")
 	}
 }
+
+// TestSignsInTooOften: on this machine nobody does, however often.
+func TestSignsInTooOften(t *testing.T) {
+	r := start(t, Config{Development: true, Limits: Limits{MQTTConnectsPerDevice: 2, HTTPSConnectsPerAddress: 2, FailedConnectsPerAddress: 1}})
+	for range 40 {
+		r.https(t).Close()
+	}
+	if n := r.counter(t, `fairlead_connects_too_many_total{limit="https_connects_per_address"}`); n != 0 {
+		t.Errorf("%d were counted", n)
+	}
+}

@@ -52,6 +52,8 @@ type parts struct {
 	pending     *listen.Gate // of MQTT connections that have not signed in
 	webGate     *listen.Gate // of the HTTPS port
 	pace        *listen.Pace
+	deviceQuota *listen.Quota[core.DeviceNum]
+	webQuota    *listen.Quota[netip.Prefix]
 	front       *listen.Front
 	store       store.Store
 	committer   *commit.Committer
@@ -284,10 +286,12 @@ func (h *Hub) assemble(p *parts) {
 	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
 	p.pending = listen.NewGate(p.limits.MQTTPending, p.limits.MQTTPendingPerAddress)
 	p.pace = p.limits.pace()
+	p.deviceQuota = listen.NewQuota[core.DeviceNum](orNone(p.limits.MQTTConnectsPerDevice))
+	p.webQuota = listen.NewQuota[netip.Prefix](orNone(p.limits.HTTPSConnectsPerAddress))
 	h.openFront(p)
 	p.broker = broker.New(broker.Config{
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
-		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, Pace: p.pace, MaxConnections: p.limits.MQTTConnections,
+		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, Pace: p.pace, Quota: p.deviceQuota, MaxConnections: p.limits.MQTTConnections,
 		MaxSessions: p.limits.MQTTSessions,
 		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice, DeviceUnread: p.limits.MQTTUnreadBytes},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),

@@ -52,6 +52,8 @@ type Config struct {
 	Pending *listen.Gate
 	// Pace slows down connections from where others have come to nothing. nil: none is.
 	Pace *listen.Pace
+	// Quota says which devices sign in too often: such a one counts as failed. nil: none does.
+	Quota *listen.Quota[core.DeviceNum]
 	// MaxConnections bounds connections that have signed in. 0: no bound.
 	MaxConnections int
 	// Refused is told of each client that does not come in, and of each publish and subscription that is not allowed. It is
@@ -268,8 +270,10 @@ func (b *Broker) admit(ctx context.Context, src *source, plain bool, wait time.D
 	listen.Rest(ctx, wait) // when ctx has ended, open says so
 	c, err := b.open(ctx, src, plain)
 	src.Leave()
-	if err == nil {
+	if err == nil && (c.grant.Device == 0 || b.cfg.Quota.Keeps(src.Conn, c.grant.Device)) {
 		src.Passed()
+	} else if err == nil {
+		src.Failed() // to sign in costs as much as to fail
 	} else if ctx.Err() == nil && clientsFault(err) {
 		src.Failed()
 	} else {

@@ -120,6 +120,27 @@ func TestSlowConnect(t *testing.T) {
 	}
 }
 
+// TestSignsInTooOften: a device that does so is let in, and slows down who comes next from its address.
+func TestSignsInTooOften(t *testing.T) {
+	quota, pace := listen.NewQuota[core.DeviceNum](5), listen.NewPace(0, 1)
+	quota.Local = true
+	h := startHub(t, t.TempDir(), Config{Pace: pace, Quota: quota})
+	h.ofDevice()
+	for range 40 {
+		signIn(t, h.dialFrom("127.0.0.1"), "pump")
+		if pace.Delayed() > 0 {
+			break
+		}
+	}
+	if quota.Exceeded() < 10 || pace.Delayed() == 0 {
+		t.Errorf("%d times too often, %d delayed", quota.Exceeded(), pace.Delayed())
+	}
+	before := pace.Delayed()
+	if signIn(t, h.dialFrom("127.0.0.2"), "pump-2").Ping(); pace.Delayed() != before {
+		t.Error("others wait, too")
+	}
+}
+
 func TestMaxConnections(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{MaxConnections: 2})
 	a := signIn(t, h.dialFrom("127.0.0.1"), "a")

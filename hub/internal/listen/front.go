@@ -6,9 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
 
 // FrontConfig configures a [Front]. Listener and TLS are required.
@@ -24,6 +27,8 @@ type FrontConfig struct {
 	Gate *Gate
 	// Pace slows down connections from where others have come to nothing. nil: none is.
 	Pace *Pace
+	// Quota says whose handshakes end in HTTP too often: such a one counts as failed. nil: nobody's.
+	Quota *Quota[netip.Prefix]
 	// Pending is the gate for MQTT connections that have not signed in yet: WebSockets are led through it.
 	Pending *Gate
 	Logger  *slog.Logger // nil: discard
@@ -110,7 +115,11 @@ func (f *Front) handshake(ctx context.Context, c *Conn) {
 		f.mqtt.put(c)
 		return
 	}
-	c.Released()
+	if f.cfg.Quota.Keeps(c, core.Network(c.Remote().Addr())) {
+		c.Released()
+	} else {
+		c.Failed()
+	}
 	f.http.put(t)
 }
 

@@ -32,7 +32,7 @@ type frontRig struct {
 	errs          chan error // of upgrades
 }
 
-func newFrontRig(t *testing.T, timeout time.Duration) *frontRig {
+func newFrontRig(t *testing.T, timeout time.Duration, change ...func(*FrontConfig)) *frontRig {
 	t.Helper()
 	server, client := serverTLS(t, 0)
 	server.NextProtos = []string{"mqtt", "x-amzn-mqtt-ca", "h2", "http/1.1"}
@@ -51,9 +51,13 @@ func newFrontRig(t *testing.T, timeout time.Duration) *frontRig {
 		t: t, addr: l.Addr().String(), mem: mem, client: client, gate: NewGate(20, 20), pending: NewGate(20, 20),
 		mqtt: make(chan *Conn, 8), errs: make(chan error, 8),
 	}
-	r.front = NewFront(FrontConfig{
+	cfg := FrontConfig{
 		Listener: l, TLS: server, MQTT: []string{"mqtt", "x-amzn-mqtt-ca"}, Timeout: timeout, Gate: r.gate, Pending: r.pending,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	r.front = NewFront(cfg)
 	web := &http.Server{TLSConfig: server.Clone(), ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		protocol, none := Offered(req)
 		if !Asks(req) || protocol == "" && !none {
