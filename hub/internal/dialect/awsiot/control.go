@@ -13,7 +13,7 @@ import (
 func controlOperations() []operation {
 	all := slices.Concat(
 		thingOperations, thingTypeOperations, thingGroupOperations, billingGroupOperations, principalOperations,
-		certificateOperations, caCertificateOperations, policyOperations, authorizerOperations, roleOperations,
+		certificateOperations, transferOperations, caCertificateOperations, policyOperations, authorizerOperations, roleOperations,
 		provisioningOperations, settingOperations, searchOperations, jobOperations, authorizationOperations,
 	)
 	for i := range all {

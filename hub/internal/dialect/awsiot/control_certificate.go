@@ -282,11 +282,14 @@ func (c *call) describeCertificate() (any, error) {
 	description := map[string]any{
 		"certificateArn": c.account.arn(certResource + id), "certificateId": id, "status": crt.Status, "certificatePem": crt.PEM,
 		"ownedBy": c.account.ID, "creationDate": epoch(crt.Created), "lastModifiedDate": epoch(crt.Changed), "customerVersion": crt.Version,
-		"transferData": map[string]any{}, "generationId": fmt.Sprint(crt.Version), "certificateMode": crt.Mode,
+		"transferData": crt.Transfer.data(), "generationId": fmt.Sprint(crt.Version), "certificateMode": crt.Mode,
 		"validity": map[string]any{"notBefore": epoch(crt.NotBefore), "notAfter": epoch(crt.NotAfter)},
 	}
 	if crt.CA != "" {
 		description["caCertificateId"] = crt.CA
+	}
+	if crt.PreviousOwner != "" {
+		description["previousOwnedBy"] = crt.PreviousOwner
 	}
 	return map[string]any{"certificateDescription": description}, nil
 }
@@ -372,6 +375,9 @@ func (c *call) updateCertificate() (any, error) {
 		if err != nil {
 			return noCertificate(err, id)
 		}
+		if crt.pending() {
+			return refuse(certificateState, "The certificate is being transferred: accept, reject or cancel that first.")
+		}
 		if crt.Status == status {
 			return nil
 		}
@@ -393,6 +399,9 @@ func (c *call) deleteCertificate() (any, error) {
 		}
 		if crt.Status == statusActive {
 			return refuse(certificateState, "Certificate must be deactivated (not ACTIVE) before deletion.")
+		}
+		if crt.pending() {
+			return refuse(certificateState, "The certificate is being transferred: accept, reject or cancel that first.")
 		}
 		arn := c.account.arn(certResource + id)
 		attached, err := principalThings(tx, c.tenant(), certResource+id)

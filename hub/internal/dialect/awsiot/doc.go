@@ -27,6 +27,8 @@
 //	cert/ID                          a certificate, of our CA or registered
 //	cert-time/MICROSECONDS/ID        index: certificates by their making; and cert-emit/..., the latest first
 //	cert-ca/CA/ID                    index: certificates of a registered authority
+//	cert-out/ID                      index: certificates that are offered to other accounts
+//	cert-in/ID                       index: certificates that other accounts offer to this one
 //	cacert/ID                        a registered authority
 //	policy/NAME                      a policy with all its versions
 //	target-policy/TARGET/NAME        index: policies attached to a target

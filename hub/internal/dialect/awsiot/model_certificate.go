@@ -60,6 +60,9 @@ type certificate struct {
 	// Claim is the provisioning template that a claim certificate of a trusted user is for, which opens until ClaimEnds.
 	Claim     string    `json:"claim,omitempty"`
 	ClaimEnds time.Time `json:"claimEnds,omitzero"`
+	// Transfer is the last transfer to or from another account; PreviousOwner is the number of that which it came from.
+	Transfer      *transfer `json:"transfer,omitempty"`
+	PreviousOwner string    `json:"previousOwner,omitempty"`
 }
 
 // certificateID returns the id of a certificate in DER form.

@@ -68,6 +68,9 @@ func (d *Dialect) freshCertificate(ctx context.Context, t core.TenantID, p *prov
 // undone.
 func (d *Dialect) apply(tx *commit.Tx, a *account, p *provision, crt certificate) (out provisioned, err error) {
 	out = provisioned{resources: map[string]string{resourceCertificate: certResource + crt.ID}}
+	if crt.pending() {
+		return out, conflicts("Certificate %s is being transferred.", crt.ID)
+	}
 	if p.Thing != nil {
 		if err := d.applyThing(tx, a, p.Thing); err != nil {
 			return out, err
