@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,8 @@ type Config struct {
 	MQTTAnonymous bool
 	// HTTPSPort is the port for all REST APIs, for MQTT over WebSocket and, by ALPN, MQTT. 0 is 443 where that can be had, else 8443; [AnyPort] any free one.
 	HTTPSPort int
+	// HTTPSMorePorts are further ports for the same, for clients that have one fixed. They have to be had.
+	HTTPSMorePorts []int
 	// Listeners are sockets to use instead of opening some; see [InheritedListeners]. The hub closes them.
 	Listeners Listeners `config:"-"`
 
@@ -184,6 +187,16 @@ func (cfg Config) WithDefaults() (Config, error) {
 	}
 	if cfg.MQTTPort > 0 && cfg.MQTTPort == cfg.HTTPSPort {
 		errs = append(errs, badField("HTTPSPort", "is %d, as MQTTPort is", cfg.HTTPSPort))
+	}
+	taken := []int{cfg.MQTTPort, cfg.HTTPSPort, cfg.MQTTPlainPort}
+	for _, port := range cfg.HTTPSMorePorts {
+		switch {
+		case port == 0 || port < AnyPort || port > 65535:
+			errs = append(errs, badField("HTTPSMorePorts", "has %d: want 1 to 65535", port))
+		case port > 0 && slices.Contains(taken, port):
+			errs = append(errs, badField("HTTPSMorePorts", "has %d, which another port is already", port))
+		}
+		taken = append(taken, port)
 	}
 	errs = append(errs, cfg.checkPlain()...)
 	if cfg.AWSRegion == "" {

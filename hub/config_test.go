@@ -23,6 +23,10 @@ func TestConfigIsChecked(t *testing.T) {
 		{"port", Config{DataDir: "x", MQTTPort: 65536}, "MQTTPort is 65536"},
 		{"negative port", Config{DataDir: "x", HTTPSPort: -2}, "HTTPSPort is -2"},
 		{"any ports", Config{DataDir: "x", MQTTPort: AnyPort, HTTPSPort: AnyPort}, ""},
+		{"more ports", Config{DataDir: "x", HTTPSPort: 443, HTTPSMorePorts: []int{8443, AnyPort, AnyPort}}, ""},
+		{"one of them the first", Config{DataDir: "x", HTTPSPort: 443, HTTPSMorePorts: []int{443}}, "HTTPSMorePorts has 443, which another port is already"},
+		{"one of them twice", Config{DataDir: "x", HTTPSMorePorts: []int{8443, 8443}}, "HTTPSMorePorts has 8443"},
+		{"one of them none", Config{DataDir: "x", HTTPSMorePorts: []int{0}}, "HTTPSMorePorts has 0"},
 		{"one port twice", Config{DataDir: "x", MQTTPort: 8443, HTTPSPort: 8443}, "HTTPSPort is 8443, as MQTTPort is"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

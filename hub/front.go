@@ -100,6 +100,7 @@ func (h *Hub) openFront(p *parts) {
 	p.webGate = listen.NewGate(p.limits.HTTPSConnections, p.limits.HTTPSPerAddress)
 	p.front = listen.NewFront(listen.FrontConfig{
 		Listener: p.https,
+		More:     p.more,
 		TLS:      p.httpsTLS(),
 		MQTT:     mqttProtocols,
 		Timeout:  p.limits.ConnectTimeout,

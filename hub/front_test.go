@@ -134,6 +134,53 @@ func TestEveryWayIn(t *testing.T) {
 }
 
 // Without credentials there is one way in, if it is asked for; the first client must find it open too.
+// Each of the HTTPS ports takes all that the first one takes, and they end together.
+func TestMorePorts(t *testing.T) {
+	r := start(t, Config{HTTPSMorePorts: []int{AnyPort, AnyPort}})
+	more := r.State().MoreURLs
+	if len(more) != 2 || more[0] == more[1] || more[0] == r.State().URL {
+		t.Fatalf("got %q besides %q", more, r.State().URL)
+	}
+	for _, url := range more {
+		dial := func(protos ...string) net.Conn {
+			cfg := r.trust(t).Clone()
+			cfg.NextProtos = protos
+			nc, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { nc.Close() })
+			nc.SetDeadline(time.Now().Add(30 * time.Second))
+			return nc
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: r.trust(t)}}
+		resp, err := client.Get(url + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		client.CloseIdleConnections()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", url, resp.Status)
+		}
+		for _, nc := range []net.Conn{dial("x-amzn-mqtt-ca"), upgrade(t, dial(), "/mqtt")} {
+			if code := connack(t, nc, "nobody", "x"); code == mqtt.ConnAckAccepted {
+				t.Errorf("%s: nobody is let in", url)
+			}
+		}
+	}
+	r.stop()
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	for _, url := range more {
+		if nc, err := net.Dial("tcp", strings.TrimPrefix(url, "https://")); err == nil {
+			nc.Close()
+			t.Errorf("%s is still open", url)
+		}
+	}
+}
+
 func TestAnonymous(t *testing.T) {
 	for _, anonymous := range []bool{true, false} {
 		r := start(t, Config{Development: true, MQTTPlainPort: AnyPort, MQTTAnonymous: anonymous})

@@ -112,15 +112,16 @@ func (h *Hub) prepare(ctx context.Context, p *parts) error {
 	}
 	h.token = p.token
 	h.state = State{
-		Version: Version(),
-		PID:     os.Getpid(),
-		Started: time.Now().UTC(),
-		URL:     p.url(),
-		MQTT:    "mqtts://" + p.mqttAddress(),
-		MQTTWeb: "wss://" + strings.TrimPrefix(p.url(), "https://") + barePath,
-		Local:   listen.Local(p.https),
-		CA:      h.trusted(p),
-		DataDir: p.dir.Path(),
+		Version:  Version(),
+		PID:      os.Getpid(),
+		Started:  time.Now().UTC(),
+		URL:      p.url(),
+		MoreURLs: p.moreURLs(),
+		MQTT:     "mqtts://" + p.mqttAddress(),
+		MQTTWeb:  "wss://" + strings.TrimPrefix(p.url(), "https://") + barePath,
+		Local:    listen.Local(p.https),
+		CA:       h.trusted(p),
+		DataDir:  p.dir.Path(),
 	}
 	if p.plain != nil {
 		h.state.MQTTPlain = "mqtt://" + p.plainAddress()

@@ -26,9 +26,11 @@ type State struct {
 	Version string    `json:"version"`
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
-	URL     string    `json:"url"`      // of all HTTP APIs: "https://localhost:8443"
-	MQTT    string    `json:"mqtt"`     // of the broker: "mqtts://localhost:8883"
-	MQTTWeb string    `json:"mqtt_web"` // the same over WebSocket: "wss://localhost:8443/mqtt"
+	URL     string    `json:"url"` // of all HTTP APIs: "https://localhost:8443"
+	// MoreURLs are the same at [Config.HTTPSMorePorts].
+	MoreURLs []string `json:"more_urls,omitempty"`
+	MQTT     string   `json:"mqtt"`     // of the broker: "mqtts://localhost:8883"
+	MQTTWeb  string   `json:"mqtt_web"` // the same over WebSocket: "wss://localhost:8443/mqtt"
 	// MQTTPlain is where it is reached without TLS: "mqtt://127.0.0.1:1883"; "" if nowhere.
 	MQTTPlain string `json:"mqtt_plain,omitempty"`
 	Local     string `json:"local"`    // address and port of the HTTP APIs for programs on this machine

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -48,9 +49,10 @@ type parts struct {
 	certificate getCertificate
 	limits      Limits
 	mqtt, https net.Listener
-	plain       net.Listener // nil: no such port
-	pending     *listen.Gate // of MQTT connections that have not signed in
-	webGate     *listen.Gate // of the HTTPS port
+	plain       net.Listener   // nil: no such port
+	more        []net.Listener // besides https
+	pending     *listen.Gate   // of MQTT connections that have not signed in
+	webGate     *listen.Gate   // of the HTTPS port
 	pace        *listen.Pace
 	deviceQuota *listen.Quota[core.DeviceNum]
 	webQuota    *listen.Quota[netip.Prefix]
@@ -219,6 +221,10 @@ func (h *Hub) openAuthority(p *parts) error {
 
 // openPorts opens the listening sockets that were not inherited.
 func (h *Hub) openPorts(p *parts) error {
+	https := ports(h.cfg.HTTPSPort, DefaultHTTPSPort, UnprivilegedHTTPSPort)
+	if len(https) > 1 { // the second choice may be one that is wanted besides
+		https = slices.DeleteFunc(https, func(port int) bool { return slices.Contains(h.cfg.HTTPSMorePorts, port) })
+	}
 	var plain []int
 	if h.cfg.MQTTPlainPort != 0 {
 		plain = ports(h.cfg.MQTTPlainPort)
@@ -232,7 +238,7 @@ func (h *Hub) openPorts(p *parts) error {
 	}{
 		{"MQTT", h.cfg.Listeners.MQTT, &p.mqtt, h.cfg.Listen, ports(h.cfg.MQTTPort, DefaultMQTTPort)},
 		{"MQTT without TLS", h.cfg.Listeners.MQTTPlain, &p.plain, h.cfg.MQTTPlainListen, plain},
-		{"HTTPS", h.cfg.Listeners.HTTPS, &p.https, h.cfg.Listen, ports(h.cfg.HTTPSPort, DefaultHTTPSPort, UnprivilegedHTTPSPort)},
+		{"HTTPS", h.cfg.Listeners.HTTPS, &p.https, h.cfg.Listen, https},
 	} {
 		if s.from != nil || len(s.ports) == 0 {
 			*s.to = s.from
@@ -246,6 +252,14 @@ func (h *Hub) openPorts(p *parts) error {
 			h.cfg.Logger.Info("port not to be had, using another", "use", s.use, "port", listen.Port(l), "err", e)
 		}
 		*s.to = l
+		p.closers = append(p.closers, closeListener(l))
+	}
+	for _, port := range h.cfg.HTTPSMorePorts {
+		l, _, err := listen.TCP("HTTPS", h.cfg.Listen.String(), ports(port)...)
+		if err != nil {
+			return err
+		}
+		p.more = append(p.more, l)
 		p.closers = append(p.closers, closeListener(l))
 	}
 	return nil
@@ -435,11 +449,20 @@ func (p *parts) endDeletion(ctx context.Context, t core.TenantID) error {
 
 // url returns the address of all HTTP APIs, without a slash at the end. The port is left out where it goes without
 // saying, because clients that compare URLs do that too.
-func (p *parts) url() string {
-	if port := listen.Port(p.https); port == 443 {
+func (p *parts) url() string { return p.urlOf(p.https) }
+
+func (p *parts) urlOf(l net.Listener) string {
+	if port := listen.Port(l); port == 443 {
 		return "https://" + bracket(p.host)
 	}
-	return "https://" + p.at(p.host, p.https)
+	return "https://" + p.at(p.host, l)
+}
+
+func (p *parts) moreURLs() (list []string) {
+	for _, l := range p.more {
+		list = append(list, p.urlOf(l))
+	}
+	return list
 }
 
 func (p *parts) mqttAddress() string { return p.at(p.host, p.mqtt) }

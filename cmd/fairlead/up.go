@@ -28,6 +28,7 @@ type upFlags struct {
 	anonymous       bool
 	names           []string
 	awsLimits       bool
+	morePorts       []int
 	demo            bool
 	stopGrace       time.Duration
 	logLevel        slog.Level
@@ -62,6 +63,7 @@ The first interrupt or SIGTERM stops the hub in order, the second one at once; n
 	dataDirFlag(cmd, &f.dataDir)
 	fl.TextVar(&f.listen, "listen", f.listen, "IP `address` to listen on; 0.0.0.0 or :: is all")
 	fl.Var(&f.https, "https-port", `port for the REST APIs, or "any" (default 443 where it can be had, else 8443)`)
+	fl.IntSliceVar(&f.morePorts, "https-more-ports", nil, "further `ports` for the same, with commas between them: for devices that have one fixed")
 	fl.Var(&f.mqttPort, "mqtt-port", `port for MQTT over TLS, or "any"`)
 	fl.Var(&f.plainPort, "mqtt-plain-port", `port for MQTT without TLS, or "any": for plain MQTT devices only (default none)`)
 	fl.TextVar(&f.plainListen, "mqtt-plain-listen", f.plainListen, "IP `address` for --mqtt-plain-port, whatever --listen is")
@@ -102,6 +104,7 @@ func up(cmd *cobra.Command, f upFlags) error {
 		MQTTAnonymous:   f.anonymous,
 
 		AWSServiceLimits: f.awsLimits,
+		HTTPSMorePorts:   f.morePorts,
 	}, func(ctx context.Context, h *hub.Hub) {
 		g := newGuide(h.State(), f)
 		if err := g.print(cmd.OutOrStdout()); err != nil {

@@ -3,6 +3,7 @@ package listen
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 // FrontConfig configures a [Front]. Listener and TLS are required.
 type FrontConfig struct {
 	Listener net.Listener
+	// More are further ones for the same. Addr is that of Listener.
+	More []net.Listener
 	// TLS is for the handshakes. Its NextProtos are what is negotiated by ALPN (RFC 7301).
 	TLS *tls.Config
 	// MQTT are those protocols after which a connection is MQTT; all others, and none, are HTTP.
@@ -34,7 +37,7 @@ type FrontConfig struct {
 	Logger  *slog.Logger // nil: discard
 }
 
-// A Front is one TLS port for HTTP, MQTT by ALPN, and MQTT over WebSocket. It does the handshakes, each on a goroutine of
+// A Front is one TLS port, or several that are alike, for HTTP, MQTT by ALPN, and MQTT over WebSocket. It does the handshakes, each on a goroutine of
 // its own so that a slow one holds up nobody, and hands the connections to two listeners: [Front.HTTP], for an
 // http.Server, and [Front.MQTT].
 type Front struct {
@@ -61,8 +64,8 @@ func (f *Front) HTTP() net.Listener { return f.http }
 // to be MQTT are closed from then on, and requests for WebSockets refused.
 func (f *Front) MQTT() net.Listener { return f.mqtt }
 
-// Run accepts connections until ctx ends, the listener fails or the HTTP side is closed, and returns when no handshake is
-// going on any more. It closes the listener. The error is nil unless the listener failed by itself.
+// Run accepts connections until ctx ends, a listener fails or the HTTP side is closed, and returns when no handshake is
+// going on any more. It closes the listeners. The error is nil unless a listener failed by itself.
 func (f *Front) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -75,7 +78,7 @@ func (f *Front) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	err := Accept(ctx, f.cfg.Listener, "HTTPS", f.cfg.Logger, func(nc net.Conn) {
+	accepted := func(nc net.Conn) {
 		c := NewConn(nc, f.cfg.TLS)
 		wait, ok := c.Enter(f.cfg.Pace)
 		if !ok || !c.Take(f.cfg.Gate) {
@@ -91,11 +94,20 @@ func (f *Front) Run(ctx context.Context) error {
 			}
 			f.handshake(ctx, c)
 		})
-	})
-	cancel()
+	}
+	listeners := append([]net.Listener{f.cfg.Listener}, f.cfg.More...)
+	errs := make([]error, len(listeners))
+	var accepting sync.WaitGroup
+	for i, l := range listeners {
+		accepting.Go(func() {
+			defer cancel() // the end of one is the end of all
+			errs[i] = Accept(ctx, l, "HTTPS", f.cfg.Logger, accepted)
+		})
+	}
+	accepting.Wait()
 	f.http.close()
 	f.mqtt.close()
-	return err
+	return errors.Join(errs...)
 }
 
 // handshake takes a connection to the side where it belongs.

@@ -148,7 +148,7 @@ func TestFields(t *testing.T) {
 
 // TestPrintIsAFile: what is printed can be read, and says the same.
 func TestPrintIsAFile(t *testing.T) {
-	c, err := load(t, "names = [\"a\", \"b\\\"\\\\\"]\n[retention]\nsample_age = \"90d\"\nsample_bytes = 3072\nmin_free_bytes = \"off\"\n", Sources{
+	c, err := load(t, "https_more_ports = [8443, \"any\"]\nnames = [\"a\", \"b\\\"\\\\\"]\n[retention]\nsample_age = \"90d\"\nsample_bytes = 3072\nmin_free_bytes = \"off\"\n", Sources{
 		Flags: map[string]string{"https_port": "any"},
 	})
 	if err != nil {
@@ -159,8 +159,8 @@ func TestPrintIsAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`data_dir = "/var/lib/fairlead" # default`, `https_port = "any" # --https-port`, `names = ["a", "b\"\\"] # f.toml:1:1`,
-		`sample_age = "90d" # f.toml:3:1`, `sample_bytes = "3KiB" # f.toml:4:1`, `min_free_bytes = "off" # f.toml:5:1`, `level = "info" # default`,
+		`data_dir = "/var/lib/fairlead" # default`, `https_port = "any" # --https-port`, `names = ["a", "b\"\\"] # f.toml:2:1`, `https_more_ports = [8443, "any"] # f.toml:1:1`,
+		`sample_age = "90d" # f.toml:4:1`, `sample_bytes = "3KiB" # f.toml:5:1`, `min_free_bytes = "off" # f.toml:6:1`, `level = "info" # default`,
 		`# certificate_file is not set`,
 	} {
 		if !strings.Contains(b.String(), want+"\n") {
@@ -176,8 +176,8 @@ func TestPrintIsAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`{"key":"https_port","value":"any","origin":"--https-port"}`, `{"key":"names","value":["a","b\"\\"],"origin":"f.toml:1:1"}`,
-		`{"key":"retention.sample_age","value":"90d","origin":"f.toml:3:1"}`, `{"key":"log.level","value":"info"}`, `{"key":"certificate_file"}`,
+		`{"key":"https_port","value":"any","origin":"--https-port"}`, `{"key":"names","value":["a","b\"\\"],"origin":"f.toml:2:1"}`, `{"key":"https_more_ports","value":[8443,"any"],"origin":"f.toml:1:1"}`,
+		`{"key":"retention.sample_age","value":"90d","origin":"f.toml:4:1"}`, `{"key":"log.level","value":"info"}`, `{"key":"certificate_file"}`,
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("want %s in\n%s", want, text)

@@ -121,7 +121,7 @@ func (f Field) form() (form string, ok bool) {
 }
 
 func (f Field) isPort() bool {
-	return strings.HasSuffix(f.goName, "Port") && f.typ.Kind() != reflect.Slice
+	return strings.HasSuffix(strings.TrimSuffix(f.goName, "s"), "Port") && f.typ.Kind() != reflect.Slice
 }
 func (f Field) isBytes() bool { return strings.HasSuffix(f.goName, "Bytes") }
 

@@ -66,8 +66,15 @@ func (c *call) answerQuery(sig *sigv4.Signature, req *sigv4.Request) (any, error
 	return xmlReply(body), err
 }
 
-// arn names the signer as the platform names users: an access key is one, by what it is called.
+// passRole is the role that devices have by what the credentials provider lends them: there are no other roles here.
+const passRole = "device"
+
+// arn names the signer as the platform names users: an access key is one, by what it is called. Who has a pass is a session of
+// a role, by its certificate.
 func (s *signer) arn() string {
+	if s.certificate != "" {
+		return "arn:aws:sts::" + s.account.ID + ":assumed-role/" + passRole + "/" + s.certificate
+	}
 	name := strings.Map(func(r rune) rune {
 		if r < utf8.RuneSelf && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+=,.@-", r)) {
 			return r
@@ -88,7 +95,11 @@ const maxUserName = 64
 
 // userID is the unique identifier of that user, whose beginning says what it is of (IAM guide, "Unique identifiers").
 func (s *signer) userID() string {
-	return "AIDA" + strings.TrimPrefix(strings.TrimPrefix(s.key.ID, "AKIA"), "ASIA")
+	id := strings.TrimPrefix(strings.TrimPrefix(s.key.ID, "AKIA"), "ASIA")
+	if s.certificate != "" {
+		return "AROA" + id + ":" + s.certificate
+	}
+	return "AIDA" + id
 }
 
 // queryCodes are the names of errors in that protocol where they are not those of ours without "Exception" (AWS STS API

@@ -72,6 +72,10 @@ func TestCallerOfATemporaryKey(t *testing.T) {
 	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), ":user/Frau-M-ller-s--laptop-</Arn>") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
+	if got := (&signer{account: account{ID: "1"}, key: accesskey.Key{ID: "ASIAXYZ"}, certificate: "c0ffee"}); got.arn() != "arn:aws:sts::1:assumed-role/device/c0ffee" ||
+		got.userID() != "AROAXYZ:c0ffee" {
+		t.Errorf("a pass: got %s, %s", got.arn(), got.userID())
+	}
 	if got := (&signer{key: accesskey.Key{ID: "ASIAXYZ", Name: strings.Repeat("x", 100)}}); len(got.arn()) > 100 || got.userID() != "AIDAXYZ" {
 		t.Errorf("got %s, %s", got.arn(), got.userID())
 	}
