@@ -76,7 +76,6 @@ var layers = []struct{ pkg, may, why string }{
 		"what devices without a platform sign in with; that they are devices with an enrolment is the registry's",
 	},
 	{"hub/internal/seal", "hub/internal/core internal/durable", "secrets, whosever they are"},
-	{"hub/internal/greengrass", services, "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/accesskey", services + " hub/internal/seal", "rules about one noun; a neighbour only through an interface of its own"},
 	{"hub/internal/guess", "hub/internal/core", "it counts tries, whatever is tried"},
 	{"hub/internal/access", services, "rules about one noun; a neighbour only through an interface of its own"},
@@ -96,7 +95,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/dialect/awsiot",
-		services + " hub/internal/dialect hub/internal/dialect/awsiot/policy hub/internal/feed hub/internal/accesskey hub/internal/greengrass hub/internal/ca hub/internal/registry hub/internal/document hub/internal/job" +
+		services + " hub/internal/dialect hub/internal/dialect/awsiot/policy hub/internal/feed hub/internal/accesskey hub/internal/seal hub/internal/ca hub/internal/registry hub/internal/document hub/internal/job" +
 			" internal/durable internal/mqtt internal/sigv4 internal/topic internal/wire/awscbor internal/wire/awswire",
 		"a dialect translates: it knows no socket, no driver and no other dialect",
 	},
@@ -112,7 +111,7 @@ var layers = []struct{ pkg, may, why string }{
 	},
 	{
 		"hub/internal/api",
-		services + " hub/admin hub/internal/access hub/internal/accesskey hub/internal/greengrass hub/internal/ca hub/internal/credential hub/internal/dialect hub/internal/guess hub/internal/refusal hub/internal/registry hub/internal/telemetry",
+		services + " hub/admin hub/internal/access hub/internal/accesskey hub/internal/ca hub/internal/credential hub/internal/dialect hub/internal/guess hub/internal/refusal hub/internal/registry hub/internal/telemetry",
 		"HTTP in front of the services and of what any dialect offers; it knows no driver, platform or broker",
 	},
 	{"hub/internal/retain", services, "it knows what is old and what is too much, not what it is"},

@@ -40,7 +40,8 @@ func (h *Hub) httpServer(p *parts) *http.Server {
 		Store:     p.store,
 		Committer: p.committer,
 		Broker:    p.broker,
-		Directors: p.directors(),
+		Directors: that[api.Director](p.dialects),
+		Curators:  that[dialect.Curator](p.dialects),
 		CA:        p.ca,
 		Hasher:    p.hasher,
 		Keys:      p.keys,
@@ -188,11 +189,11 @@ func (h *Hub) storage(p *parts) admin.Storage {
 	}
 }
 
-// directors returns the dialects that let operators say what is desired of a device, by name.
-func (p *parts) directors() map[string]api.Director {
-	found := map[string]api.Director{}
-	for _, d := range p.dialects {
-		if one, ok := d.(dialect.Director); ok {
+// that returns the dialects that have a power of their own, by name.
+func that[T any](dialects []dialect.Dialect) map[string]T {
+	found := map[string]T{}
+	for _, d := range dialects {
+		if one, ok := d.(T); ok {
 			found[d.Name()] = one
 		}
 	}

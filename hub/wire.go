@@ -295,7 +295,6 @@ func (h *Hub) assemble(p *parts) {
 			return nil
 		},
 	})
-	p.keys = accesskey.New(p.store, p.secrets)
 	p.hasher = credential.NewHasher(max(1, runtime.GOMAXPROCS(0)/2))
 	p.refusals = refusal.New(refusal.Config{Known: p.hasTenant})
 	p.pending = listen.NewGate(p.limits.MQTTPending, p.limits.MQTTPendingPerAddress)
@@ -316,6 +315,11 @@ func (h *Hub) assemble(p *parts) {
 	})
 	p.unregistered = plain.RegistrationsRefused
 	p.sweeper = sweep.New(sweep.Config{Store: p.store, Committer: p.committer, Broker: p.broker, Gone: p.refusals.Forget, Logger: h.cfg.Logger})
+	aws := awsiot.New(awsiot.Config{
+		Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
+		Secrets: p.secrets, Region: h.cfg.AWSRegion, ServiceLimits: h.cfg.AWSServiceLimits, Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
+	})
+	p.keys = aws.Keys()
 	// Each dialect is an element here, and nowhere else.
 	p.dialects = []dialect.Dialect{
 		astarte.New(astarte.Config{
@@ -323,10 +327,7 @@ func (h *Hub) assemble(p *parts) {
 			Refused:   p.refusals.Add,
 			BrokerURL: func(host string) string { return "mqtts://" + p.at(host, p.mqtt) + "/" },
 		}),
-		awsiot.New(awsiot.Config{
-			Committer: p.committer, Store: p.store, Broker: p.broker, CA: p.ca, Logger: h.cfg.Logger,
-			Keys: p.keys, Region: h.cfg.AWSRegion, ServiceLimits: h.cfg.AWSServiceLimits, Refused: p.refusals.Add, DefaultTenant: h.defaultTenant(),
-		}),
+		aws,
 		plain, // the last one: it takes what no platform wants
 	}
 	byName := make(map[string]dialect.Dialect, len(p.dialects))

@@ -1,5 +1,5 @@
-// Package accesskey holds the rules about access keys: the names and secrets that programs sign requests with, as AWS's do.
-// A key belongs to one tenant and may do there whatever the platform's API offers. Signatures are computed with the secret,
+// Package accesskey holds the rules about access keys: the names and secrets that programs sign requests to a platform's API with.
+// A key belongs to one tenant and may do there whatever that API offers. Signatures are computed with the secret,
 // so that a hash of it would not do: it is kept sealed (package seal), and told to its maker once. A [Pass] is a key for a while
 // that stands for somebody, a device for instance, and is kept nowhere.
 package accesskey
@@ -28,20 +28,11 @@ const (
 	MaxNameBytes = 100
 )
 
-// Dialect is the one whose records keys are among: other platforms have no such keys.
-const Dialect = "aws"
-
-// What ids begin with: programs that look for leaked secrets recognise them, and clients tell temporary keys by it.
-const (
-	permanent = "AKIA"
-	temporary = "ASIA"
-)
-
 const prefix = "accesskey/"
 
 // A Key is an access key without its secret.
 type Key struct {
-	ID      string        `json:"-"` // "AKIA...", or "ASIA..." if it expires
+	ID      string        `json:"-"` // begins as the Config says
 	Tenant  core.TenantID `json:"-"`
 	Name    string        `json:"name,omitempty"` // what it is for, in its maker's words
 	Created time.Time     `json:"created"`
@@ -78,10 +69,20 @@ type Tx interface {
 	Now() time.Time
 }
 
-// Keys are all access keys of a hub. Its methods may be called concurrently.
+// Config configures [New]. All of it is required.
+type Config struct {
+	Store store.Store
+	Seal  *seal.Key // of the secrets
+	// Dialect is the platform whose API the keys are for: they are among its records.
+	Dialect string
+	// Permanent and Temporary are what ids of keys begin with, the latter those of keys that expire: by platforms' own words
+	// programs that look for leaked secrets recognise keys, and clients tell temporary ones.
+	Permanent, Temporary string
+}
+
+// Keys are all access keys of a platform. Its methods may be called concurrently.
 type Keys struct {
-	store store.Store
-	seal  *seal.Key
+	cfg Config
 
 	// ring has the keys once they have been read, and is dropped when they change: there are few, they change rarely, and
 	// each request looks for one.
@@ -90,18 +91,20 @@ type Keys struct {
 	pending atomic.Int64 // of those, how many are in transactions that have not ended
 }
 
-// New returns the access keys in a store whose secrets are sealed with that key.
-func New(s store.Store, k *seal.Key) *Keys { return &Keys{store: s, seal: k} }
+// New returns the access keys. It does no I/O.
+func New(cfg Config) *Keys { return &Keys{cfg: cfg} }
 
-func label(t core.TenantID, id string) string { return Dialect + "/" + string(t) + "/" + prefix + id }
+func (ks *Keys) label(t core.TenantID, id string) string {
+	return ks.cfg.Dialect + "/" + string(t) + "/" + prefix + id
+}
 
 // Make makes a key; expires may be the zero time. The secret is kept nowhere in clear; tell it when the transaction is on
 // disk.
 func (ks *Keys) Make(tx Tx, t core.TenantID, name string, expires time.Time) (k Key, s Secret, err error) {
-	k = Key{ID: permanent + rand.Text()[:16], Tenant: t, Name: name, Created: tx.Now(), Expires: expires}
-	s = Secret{Secret: random(30)} // forty characters, as AWS's
+	k = Key{ID: ks.cfg.Permanent + rand.Text()[:16], Tenant: t, Name: name, Created: tx.Now(), Expires: expires}
+	s = Secret{Secret: random(30)} // forty characters, as clients expect
 	if !expires.IsZero() {
-		k.ID, s.Token = temporary+rand.Text()[:16], random(60)
+		k.ID, s.Token = ks.cfg.Temporary+rand.Text()[:16], random(60)
 	}
 	if err := ks.make(tx, k, s); err != nil {
 		return Key{}, Secret{}, fmt.Errorf("make access key %.100q of %s: %w", name, t, err)
@@ -125,27 +128,27 @@ func (ks *Keys) make(tx Tx, k Key, s Secret) error {
 	if _, err := tx.Tenant(k.Tenant); err != nil {
 		return err
 	}
-	if err := makeRoom(tx, k.Tenant); err != nil {
+	if err := ks.makeRoom(tx, k.Tenant); err != nil {
 		return err
 	}
 	secret, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	value, err := json.Marshal(kept{Key: k, Sealed: ks.seal.Seal(secret, label(k.Tenant, k.ID))})
+	value, err := json.Marshal(kept{Key: k, Sealed: ks.cfg.Seal.Seal(secret, ks.label(k.Tenant, k.ID))})
 	if err != nil {
 		return err
 	}
 	ks.changing(tx)
-	if err := tx.PutRecord(k.Tenant, Dialect, prefix+k.ID, value); err != nil {
+	if err := tx.PutRecord(k.Tenant, ks.cfg.Dialect, prefix+k.ID, value); err != nil {
 		return err
 	}
-	return emit(tx, core.AccessKeyCreated, k)
+	return ks.emit(tx, core.AccessKeyCreated, k)
 }
 
 // makeRoom deletes keys that have expired, and says if there are too many all the same.
-func makeRoom(tx Tx, t core.TenantID) error {
-	all, err := List(tx, t)
+func (ks *Keys) makeRoom(tx Tx, t core.TenantID) error {
+	all, err := ks.List(tx, t)
 	if err != nil {
 		return err
 	}
@@ -153,7 +156,7 @@ func makeRoom(tx Tx, t core.TenantID) error {
 	for _, old := range all {
 		if old.expired(tx.Now()) {
 			n--
-			if err := tx.DeleteRecord(t, Dialect, prefix+old.ID); err != nil {
+			if err := tx.DeleteRecord(t, ks.cfg.Dialect, prefix+old.ID); err != nil {
 				return err
 			}
 		}
@@ -171,9 +174,9 @@ func printable(s string) bool {
 }
 
 // List returns the keys of a tenant, by id.
-func List(rd Reader, t core.TenantID) ([]Key, error) {
+func (ks *Keys) List(rd Reader, t core.TenantID) ([]Key, error) {
 	list := []Key{}
-	for k, err := range records(rd, t) {
+	for k, err := range ks.records(rd, t) {
 		if err != nil {
 			return nil, err
 		}
@@ -182,9 +185,9 @@ func List(rd Reader, t core.TenantID) ([]Key, error) {
 	return list, nil
 }
 
-func records(rd Reader, t core.TenantID) iter.Seq2[kept, error] {
+func (ks *Keys) records(rd Reader, t core.TenantID) iter.Seq2[kept, error] {
 	return func(yield func(kept, error) bool) {
-		for r, err := range rd.Records(t, Dialect, prefix) {
+		for r, err := range rd.Records(t, ks.cfg.Dialect, prefix) {
 			var k kept
 			if err == nil {
 				k, err = parse(t, strings.TrimPrefix(r.Key, prefix), r.Value)
@@ -215,7 +218,7 @@ func (ks *Keys) Delete(tx Tx, t core.TenantID, id string) error {
 }
 
 func (ks *Keys) delete(tx Tx, t core.TenantID, id string) error {
-	value, err := tx.Record(t, Dialect, prefix+id)
+	value, err := tx.Record(t, ks.cfg.Dialect, prefix+id)
 	if err != nil {
 		return err
 	}
@@ -224,13 +227,13 @@ func (ks *Keys) delete(tx Tx, t core.TenantID, id string) error {
 		return err
 	}
 	ks.changing(tx)
-	if err := tx.DeleteRecord(t, Dialect, prefix+id); err != nil {
+	if err := tx.DeleteRecord(t, ks.cfg.Dialect, prefix+id); err != nil {
 		return err
 	}
-	return emit(tx, core.AccessKeyDeleted, k.Key)
+	return ks.emit(tx, core.AccessKeyDeleted, k.Key)
 }
 
-func emit(tx Tx, kind core.EventKind, k Key) error {
+func (ks *Keys) emit(tx Tx, kind core.EventKind, k Key) error {
 	data, err := json.Marshal(struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
@@ -238,7 +241,7 @@ func emit(tx Tx, kind core.EventKind, k Key) error {
 	if err != nil {
 		return err
 	}
-	return tx.Emit(core.Event{Device: core.DeviceKey{Tenant: k.Tenant, Dialect: Dialect}, Kind: kind, Data: data})
+	return tx.Emit(core.Event{Device: core.DeviceKey{Tenant: k.Tenant, Dialect: ks.cfg.Dialect}, Kind: kind, Data: data})
 }
 
 // changing is called in transactions that change keys. From before such a transaction is on disk until after that no ring is
@@ -268,7 +271,7 @@ func (ks *Keys) Find(ctx context.Context, id string, now time.Time) (Key, Secret
 	if !ok || k.expired(now) {
 		return Key{}, Secret{}, fmt.Errorf("access key %.64q: %w", id, core.ErrNotFound)
 	}
-	text, err := ks.seal.Open(k.Sealed, label(k.Tenant, id))
+	text, err := ks.cfg.Seal.Open(k.Sealed, ks.label(k.Tenant, id))
 	if err != nil {
 		return Key{}, Secret{}, err
 	}
@@ -283,13 +286,13 @@ func (ks *Keys) Find(ctx context.Context, id string, now time.Time) (Key, Secret
 func (ks *Keys) load(ctx context.Context) (*map[string]kept, error) {
 	before, quiet := ks.changes.Load(), ks.pending.Load() == 0
 	ring := map[string]kept{}
-	err := ks.store.View(ctx, func(rd store.Reader) error {
+	err := ks.cfg.Store.View(ctx, func(rd store.Reader) error {
 		tenants, err := rd.Tenants()
 		if err != nil {
 			return err
 		}
 		for _, t := range tenants {
-			for k, err := range records(rd, t.ID) {
+			for k, err := range ks.records(rd, t.ID) {
 				if err != nil {
 					return err
 				}

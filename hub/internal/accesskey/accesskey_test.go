@@ -39,7 +39,7 @@ func newRig(t *testing.T) *rig {
 	if g.seal, err = seal.New(make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
-	g.Keys = New(g.store, g.seal)
+	g.Keys = New(g.config(g.seal))
 	g.c = commit.New(commit.Config{Store: g.store})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -49,6 +49,10 @@ func newRig(t *testing.T) *rig {
 		return errors.Join(tx.InsertTenant(core.Tenant{ID: "a"}), tx.InsertTenant(core.Tenant{ID: "b"}))
 	})
 	return g
+}
+
+func (g *rig) config(k *seal.Key) Config {
+	return Config{Store: g.store, Seal: k, Dialect: "x", Permanent: "AKIA", Temporary: "ASIA"}
 }
 
 func (g *rig) do(want error, fn func(*commit.Tx) error) {
@@ -86,14 +90,14 @@ func TestKeys(t *testing.T) {
 		t.Errorf("found %+v, %v; the secret is right: %v", got, err, secret == s)
 	}
 	// It is found by another hub on the same store, and nobody else finds the secret there.
-	if _, secret, err = New(g.store, g.seal).Find(t.Context(), k.ID, now); err != nil || secret != s {
+	if _, secret, err = New(g.config(g.seal)).Find(t.Context(), k.ID, now); err != nil || secret != s {
 		t.Errorf("found by another: %v", err)
 	}
 	other, err := seal.New(bytes.Repeat([]byte{1}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err = New(g.store, other).Find(t.Context(), k.ID, now); err == nil {
+	if _, _, err = New(g.config(other)).Find(t.Context(), k.ID, now); err == nil {
 		t.Error("found with another key file")
 	}
 
@@ -145,12 +149,12 @@ func TestRules(t *testing.T) {
 		})
 	}
 	err := g.store.View(t.Context(), func(rd store.Reader) error {
-		list, err := List(rd, "a")
+		list, err := g.List(rd, "a")
 		if err != nil || len(list) != MaxKeys {
 			t.Errorf("%d keys, %v", len(list), err)
 		}
 		events, err := rd.TenantEvents("b", 0, 10)
-		if err != nil || len(events) != 1 || events[0].Kind != core.AccessKeyCreated || events[0].Device.Dialect != Dialect {
+		if err != nil || len(events) != 1 || events[0].Kind != core.AccessKeyCreated || events[0].Device.Dialect != "x" {
 			t.Errorf("events %+v, %v", events, err)
 		}
 		return nil

@@ -15,7 +15,7 @@ import (
 // nowhere. All that the hub has to know of one is in its token, sealed, so that there may be any number of them, and making one
 // writes nothing.
 type Pass struct {
-	ID      string        // "ASIA..."
+	ID      string        // begins as that of any temporary key
 	Tenant  core.TenantID // whose account it belongs to
 	For     string        // who it stands for, in the words of its maker
 	Expires time.Time
@@ -25,7 +25,7 @@ type Pass struct {
 func (p *Pass) Expired(now time.Time) bool { return !now.Before(p.Expires) }
 
 // passLabel is what passes are sealed under: no sealed secret of the database is one.
-const passLabel = Dialect + "/pass"
+func (ks *Keys) passLabel() string { return ks.cfg.Dialect + "/pass" }
 
 // tokenMark begins the tokens of passes, so that others need not be opened.
 const tokenMark = "pass."
@@ -44,12 +44,12 @@ type sealedPass struct {
 
 // Lend makes a pass. The secret is kept nowhere, not even by the hub.
 func (ks *Keys) Lend(t core.TenantID, who string, expires time.Time) (Pass, Secret, error) {
-	x := sealedPass{ID: temporary + rand.Text()[:16], Tenant: t, For: who, Expires: expires.UTC(), Secret: random(30)}
+	x := sealedPass{ID: ks.cfg.Temporary + rand.Text()[:16], Tenant: t, For: who, Expires: expires.UTC(), Secret: random(30)}
 	text, err := json.Marshal(x)
 	if err != nil {
 		return Pass{}, Secret{}, fmt.Errorf("make a pass for %.100q of %s: %w", who, t, err)
 	}
-	token := tokenMark + base64.RawURLEncoding.EncodeToString(ks.seal.Seal(text, passLabel))
+	token := tokenMark + base64.RawURLEncoding.EncodeToString(ks.cfg.Seal.Seal(text, ks.passLabel()))
 	return Pass{x.ID, t, who, x.Expires}, Secret{Secret: x.Secret, Token: token}, nil
 }
 
@@ -64,7 +64,7 @@ func (ks *Keys) Pass(id, token string) (p Pass, s Secret, ok bool) {
 	if err != nil {
 		return Pass{}, Secret{}, false
 	}
-	text, err := ks.seal.Open(raw, passLabel)
+	text, err := ks.cfg.Seal.Open(raw, ks.passLabel())
 	if err != nil {
 		return Pass{}, Secret{}, false
 	}

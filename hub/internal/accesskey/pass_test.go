@@ -35,7 +35,7 @@ func TestPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, strange, err := New(g.store, stranger).Lend("a", "cert/1", ends)
+	_, strange, err := New(g.config(stranger)).Lend("a", "cert/1", ends)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestPass(t *testing.T) {
 		"changed":        {p.ID, strings.Replace(s.Token, s.Token[20:21], map[bool]string{true: "B", false: "A"}[s.Token[20] == 'A'], 1)},
 		"no base64":      {p.ID, tokenMark + "%"},
 		"of a secret":    {p.ID, tokenMark + base64.RawURLEncoding.EncodeToString(g.seal.Seal([]byte(`{"id":"`+p.ID+`"}`), "aws/a/accesskey/"+p.ID))},
-		"no JSON":        {p.ID, tokenMark + base64.RawURLEncoding.EncodeToString(g.seal.Seal([]byte(`{`), passLabel))},
+		"no JSON":        {p.ID, tokenMark + base64.RawURLEncoding.EncodeToString(g.seal.Seal([]byte(`{`), g.passLabel()))},
 		"large":          {p.ID, tokenMark + strings.Repeat("A", maxToken+1)},
 	} {
 		if _, _, ok := g.Pass(x.id, x.token); ok {
@@ -62,7 +62,7 @@ func FuzzPass(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	ks := New(nil, k)
+	ks := New(Config{Seal: k, Dialect: "x", Temporary: "ASIA"})
 	p, s, err := ks.Lend("a", "cert/1", time.Unix(1, 0))
 	if err != nil {
 		f.Fatal(err)

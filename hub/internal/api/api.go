@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/credential"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/guess"
 	"github.com/fairlead-iot/fairlead/hub/internal/refusal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
@@ -49,6 +50,8 @@ type Config struct {
 	CA        CA
 	// Directors change what is desired of devices, by dialect.
 	Directors map[string]Director
+	// Curators keep what operators edit, by dialect: that of "aws" its Greengrass groups.
+	Curators map[string]dialect.Curator
 	// Hasher computes the hashes of passwords that operators choose; nil: one of its own.
 	Hasher   *credential.Hasher
 	Refusals *refusal.Log // nil: there are none

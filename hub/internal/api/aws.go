@@ -1,14 +1,17 @@
 package api
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/fairlead-iot/fairlead/hub/admin"
 	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/hub/internal/greengrass"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -73,7 +76,7 @@ func (s *Server) listAccessKeys(r *request) (any, error) {
 		if err := r.tenantExists(rd, t); err != nil {
 			return err
 		}
-		all, err = accesskey.List(rd, t)
+		all, err = s.cfg.Keys.List(rd, t)
 		return err
 	})
 	if err != nil {
@@ -115,41 +118,48 @@ func (s *Server) deleteAccessKey(r *request) (any, error) {
 	})
 }
 
-func greengrassOf(t core.TenantID, g greengrass.Group) admin.GreengrassGroup {
-	out := admin.GreengrassGroup{ID: g.ID, Tenant: string(t), Cores: []admin.GreengrassCore{}, CAs: g.CAs, Devices: g.Devices}
-	if out.CAs == nil {
-		out.CAs = []string{}
+// greengrass is the kind of item that groups are to the dialect.
+const greengrass = "greengrass"
+
+// groups returns the dialect that keeps Greengrass groups.
+func (s *Server) groups() dialect.Curator { return s.cfg.Curators["aws"] }
+
+// greengrassOf returns a group as the dialect keeps it.
+func greengrassOf(t core.TenantID, item dialect.Item) (admin.GreengrassGroup, error) {
+	g := admin.GreengrassGroup{Cores: []admin.GreengrassCore{}, CAs: []string{}, Devices: []string{}}
+	if err := json.Unmarshal(item.Value, &g); err != nil {
+		return g, fmt.Errorf("Greengrass group %s of %s: %w: %v", item.ID, t, core.ErrStorage, err)
 	}
-	if out.Devices == nil {
-		out.Devices = []string{}
-	}
-	for _, c := range g.Cores {
-		ways := []admin.GreengrassWay{}
-		for _, w := range c.Ways {
-			ways = append(ways, admin.GreengrassWay(w))
+	g.ID, g.Tenant = item.ID, string(t)
+	return g, nil
+}
+
+// items returns the groups of a tenant.
+func (s *Server) items(r *request, t core.TenantID) (all []dialect.Item, err error) {
+	err = s.cfg.Store.View(r.Context(), func(rd store.Reader) (err error) {
+		if err := r.tenantExists(rd, t); err != nil {
+			return err
 		}
-		out.Cores = append(out.Cores, admin.GreengrassCore{Thing: c.Thing, Ways: ways})
-	}
-	return out
+		all, err = s.groups().Items(rd, t, greengrass)
+		return err
+	})
+	return all, err
 }
 
 func (s *Server) listGreengrass(r *request) (any, error) {
 	t := core.TenantID(r.PathValue("tenant"))
-	var all []greengrass.Group
-	err := s.cfg.Store.View(r.Context(), func(rd store.Reader) (err error) {
-		if err := r.tenantExists(rd, t); err != nil {
-			return err
-		}
-		all, err = greengrass.List(rd, t)
-		return err
-	})
+	all, err := s.items(r, t)
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := window(r, all, func(g greengrass.Group) string { return g.ID })
+	page, next, err := window(r, all, func(x dialect.Item) string { return x.ID })
 	out := admin.Page[admin.GreengrassGroup]{Items: []admin.GreengrassGroup{}, Next: next}
-	for _, g := range page {
-		out.Items = append(out.Items, greengrassOf(t, g))
+	for _, x := range page {
+		g, err := greengrassOf(t, x)
+		if err != nil {
+			return nil, err
+		}
+		out.Items = append(out.Items, g)
 	}
 	return out, err
 }
@@ -160,35 +170,34 @@ func noGreengrass(err error, t core.TenantID, id string) error {
 
 func (s *Server) showGreengrass(r *request) (any, error) {
 	t, id := core.TenantID(r.PathValue("tenant")), r.PathValue("id")
-	var g greengrass.Group
-	err := s.cfg.Store.View(r.Context(), func(rd store.Reader) (err error) {
-		if err := r.tenantExists(rd, t); err != nil {
-			return err
-		}
-		g, err = greengrass.Find(rd, t, id)
-		return noGreengrass(err, t, id)
-	})
-	return greengrassOf(t, g), err
+	all, err := s.items(r, t)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(x dialect.Item) bool { return x.ID == id })
+	if i < 0 {
+		return nil, noGreengrass(core.ErrNotFound, t, id)
+	}
+	return greengrassOf(t, all[i])
 }
 
 func (s *Server) setGreengrass(r *request) (any, error) {
-	in := r.body.(*admin.SetGreengrassGroup)
 	t := core.TenantID(r.PathValue("tenant"))
-	g := greengrass.Group{ID: r.PathValue("id"), CAs: in.CAs, Devices: in.Devices}
-	for _, c := range in.Cores {
-		var ways []greengrass.Way
-		for _, w := range c.Ways {
-			ways = append(ways, greengrass.Way(w))
-		}
-		g.Cores = append(g.Cores, greengrass.Core{Thing: c.Thing, Ways: ways})
+	value, err := json.Marshal(r.body)
+	if err != nil {
+		return nil, err
 	}
-	err := s.cfg.Committer.Do(r.Context(), func(tx *commit.Tx) error {
+	item := dialect.Item{ID: r.PathValue("id"), Value: value}
+	err = s.cfg.Committer.Do(r.Context(), func(tx *commit.Tx) error {
 		if err := r.tenantExists(tx, t); err != nil {
 			return err
 		}
-		return reveal(greengrass.Put(tx, t, g), core.ErrInvalid, core.ErrTooLarge)
+		return reveal(s.groups().SetItem(tx, t, greengrass, item), core.ErrInvalid, core.ErrTooLarge)
 	})
-	return greengrassOf(t, g), err
+	if err != nil {
+		return nil, err
+	}
+	return greengrassOf(t, item)
 }
 
 func (s *Server) deleteGreengrass(r *request) (any, error) {
@@ -197,6 +206,6 @@ func (s *Server) deleteGreengrass(r *request) (any, error) {
 		if err := r.tenantExists(tx, t); err != nil {
 			return err
 		}
-		return noGreengrass(greengrass.Delete(tx, t, id), t, id)
+		return noGreengrass(s.groups().DeleteItem(tx, t, greengrass, id), t, id)
 	})
 }

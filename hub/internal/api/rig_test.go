@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/seal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
@@ -83,13 +84,14 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 		Served:  "the Astarte APIs below /pairing",
 
 		Directors: map[string]Director{"astarte": director{}},
+		Curators:  map[string]dialect.Curator{"aws": curator{}},
 	}
 	cfg.Refusals = refusals(g.clock)
 	sealed, err := seal.New(make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Keys = accesskey.New(g.store, sealed)
+	cfg.Keys = accesskey.New(accesskey.Config{Store: g.store, Seal: sealed, Dialect: "aws", Permanent: "AKIA", Temporary: "ASIA"})
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -287,4 +289,31 @@ func (director) Direct(tx *commit.Tx, dev core.Device, document string, patch js
 		return fmt.Errorf("%w: %s is no object", core.ErrInvalid, patch)
 	}
 	return tx.Emit(core.Event{Kind: core.DocumentChanged, Device: dev.DeviceKey, Num: dev.Num, Data: patch})
+}
+
+// A curator is a platform that keeps items under their kinds, and refuses groups without cores.
+type curator struct{}
+
+func (curator) Items(rd store.Reader, t core.TenantID, kind string) (list []dialect.Item, err error) {
+	for r, err := range rd.Records(t, "aws", kind+"/") {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, dialect.Item{ID: strings.TrimPrefix(r.Key, kind+"/"), Value: r.Value})
+	}
+	return list, nil
+}
+
+func (curator) SetItem(tx *commit.Tx, t core.TenantID, kind string, item dialect.Item) error {
+	if strings.Contains(string(item.Value), `"cores":[]`) {
+		return fmt.Errorf("%w: 0 cores: want 1 to 10", core.ErrInvalid)
+	}
+	return tx.PutRecord(t, "aws", kind+"/"+item.ID, item.Value)
+}
+
+func (curator) DeleteItem(tx *commit.Tx, t core.TenantID, kind, id string) error {
+	if _, err := tx.Record(t, "aws", kind+"/"+id); err != nil {
+		return err
+	}
+	return tx.DeleteRecord(t, "aws", kind+"/"+id)
 }

@@ -118,6 +118,25 @@ type Director interface {
 	Direct(tx *commit.Tx, dev core.Device, document string, patch json.RawMessage) error
 }
 
+// A Curator is a dialect that keeps items which operators edit in the hub's own API, where the platform has other ways for them. An
+// item is a JSON object of some kind, with an id of its own among those of its tenant and kind. A kind that the dialect does not
+// know is core.ErrNotFound.
+type Curator interface {
+	// Items returns the items of a kind, by id: there are few.
+	Items(rd store.Reader, t core.TenantID, kind string) ([]Item, error)
+	// SetItem makes an item or replaces it, under the platform's rules and limits. What they do not allow is an error of the
+	// kind that fits, whose text is for whoever asked, and then nothing is changed.
+	SetItem(tx *commit.Tx, t core.TenantID, kind string, item Item) error
+	// DeleteItem deletes an item; core.ErrNotFound if it is not there.
+	DeleteItem(tx *commit.Tx, t core.TenantID, kind, id string) error
+}
+
+// An Item is one of them.
+type Item struct {
+	ID    string
+	Value json.RawMessage
+}
+
 // An Expirer is a dialect whose platform lets samples expire.
 type Expirer interface {
 	// Expiring returns the series of a tenant whose samples are kept for a limited time, of some of the devices behind a

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/feed"
+	"github.com/fairlead-iot/fairlead/hub/internal/seal"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
@@ -21,13 +22,13 @@ const Name = "aws"
 // DefaultRegion is the region of accounts when the Config does not say otherwise.
 const DefaultRegion = "us-east-1"
 
-// Config configures a [Dialect]. Committer, Store, Broker, CA and Keys are required.
+// Config configures a [Dialect]. Committer, Store, Broker, CA and Secrets are required.
 type Config struct {
 	Committer *commit.Committer
 	Store     store.Store
 	Broker    Broker
 	CA        *ca.CA
-	Keys      *accesskey.Keys // what requests are signed with
+	Secrets   *seal.Key // of access keys
 
 	// Region is the region that accounts are in: it is part of ARNs, and of what clients sign. "": DefaultRegion.
 	Region string
@@ -68,6 +69,7 @@ type Dialect struct {
 	cfg Config
 	log *slog.Logger
 
+	keys        *accesskey.Keys
 	feed        *feed.Feed
 	live        live
 	versions    versions
@@ -89,6 +91,7 @@ var _ interface {
 	dialect.Executor
 	dialect.Adviser
 	dialect.Director
+	dialect.Curator
 	dialect.Developer
 } = (*Dialect)(nil)
 
@@ -103,6 +106,7 @@ func New(cfg Config) *Dialect {
 	}
 	d := &Dialect{cfg: cfg, log: cfg.Logger.With("dialect", Name)}
 	d.feed = feed.New(feed.Config{Store: cfg.Store, Now: cfg.Now})
+	d.keys = accesskey.New(accesskey.Config{Store: cfg.Store, Seal: cfg.Secrets, Dialect: Name, Permanent: "AKIA", Temporary: "ASIA"})
 	// Each service is a line here.
 	d.shadows = &shadows{d: d, limiter: newLimiter(cmp.Or(cfg.ShadowsPerSecond, shadowsPerSecond), cfg.Now)}
 	d.services[kindShadow] = d.shadows
@@ -115,6 +119,9 @@ func New(cfg Config) *Dialect {
 
 // Name returns "aws".
 func (d *Dialect) Name() string { return Name }
+
+// Keys are what requests to the platform's API are signed with.
+func (d *Dialect) Keys() *accesskey.Keys { return d.keys }
 
 // Matching implements dialect.Matcher: "a/#" does not match "a" (AWS IoT guide, "MQTT topics").
 func (d *Dialect) Matching() core.Matching { return core.Matching{BelowOnly: true} }

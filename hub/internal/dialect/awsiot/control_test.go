@@ -452,7 +452,7 @@ func TestTenantsDoNotMeetOverHTTP(t *testing.T) {
 		if err := tx.InsertTenant(core.Tenant{ID: "other"}); err != nil {
 			return err
 		}
-		k, s, err := g.d.cfg.Keys.Make(tx, "other", "", time.Time{})
+		k, s, err := g.d.keys.Make(tx, "other", "", time.Time{})
 		g.key.AccessKeyID, g.key.SecretAccessKey = k.ID, s.Secret
 		return err
 	})

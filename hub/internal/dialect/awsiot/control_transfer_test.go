@@ -25,7 +25,7 @@ func newTransferRig(t *testing.T) *transferRig {
 		if err := tx.InsertTenant(core.Tenant{ID: otherTenant}); err != nil {
 			return err
 		}
-		made, secret, err := g.d.cfg.Keys.Make(tx, otherTenant, "test", time.Time{})
+		made, secret, err := g.d.keys.Make(tx, otherTenant, "test", time.Time{})
 		g.there = sigv4.Credentials{AccessKeyID: made.ID, SecretAccessKey: secret.Secret}
 		return err
 	})

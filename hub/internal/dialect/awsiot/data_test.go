@@ -15,7 +15,6 @@ import (
 
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/hub/internal/greengrass"
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
@@ -156,8 +155,8 @@ func TestDiscovery(t *testing.T) {
 	g := newHTTPRig(t)
 	g.certify(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"greengrass:Discover","Resource":["arn:aws:iot:*:*:thing/pump","arn:aws:iot:*:*:thing/lost"]}]}`)
 	g.do(func(tx *commit.Tx) error {
-		return greengrass.Put(tx, testTenant, greengrass.Group{
-			ID: "hall", Devices: []string{"pump"}, Cores: []greengrass.Core{{Thing: "core1", Ways: []greengrass.Way{{ID: "lan", Host: "192.0.2.1", Port: 8883, Metadata: "m"}}}},
+		return putGreengrassGroup(tx, testTenant, greengrassGroup{
+			ID: "hall", Devices: []string{"pump"}, Cores: []greengrassCore{{Thing: "core1", Ways: []greengrassWay{{ID: "lan", Host: "192.0.2.1", Port: 8883, Metadata: "m"}}}},
 		})
 	})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -186,7 +186,7 @@ func (d *Dialect) developAccessKey(ctx context.Context, e dialect.Development) (
 	name := filepath.Join(e.Dir, accessKeyFile)
 	text, err := os.ReadFile(name)
 	if err == nil && json.Unmarshal(text, &file) == nil {
-		k, s, err := d.cfg.Keys.Find(ctx, file.ID, d.cfg.Now())
+		k, s, err := d.keys.Find(ctx, file.ID, d.cfg.Now())
 		if err == nil && k.Tenant == e.Tenant && s.Secret == file.Secret {
 			return file.ID, file.Secret, nil
 		}
@@ -196,7 +196,7 @@ func (d *Dialect) developAccessKey(ctx context.Context, e dialect.Development) (
 	var k accesskey.Key
 	var s accesskey.Secret
 	err = d.cfg.Committer.Do(ctx, func(tx *commit.Tx) (err error) {
-		k, s, err = d.cfg.Keys.Make(tx, e.Tenant, developKey, time.Time{})
+		k, s, err = d.keys.Make(tx, e.Tenant, developKey, time.Time{})
 		return err
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func TestDevelop(t *testing.T) {
 	if got := g.samples("demo-thing")["anything"]; got != 1 {
 		t.Errorf("got %d samples", got)
 	}
-	if _, _, err := g.d.cfg.Keys.Find(t.Context(), first["AWS_ACCESS_KEY_ID"], g.now()); err != nil {
+	if _, _, err := g.d.keys.Find(t.Context(), first["AWS_ACCESS_KEY_ID"], g.now()); err != nil {
 		t.Errorf("the access key: %v", err)
 	}
 	again := develop()

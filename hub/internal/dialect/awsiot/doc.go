@@ -12,6 +12,7 @@
 //
 //	account                          the account's number, region and settings
 //	accesskey/KEY                    an access key, see package accesskey
+//	greengrass/ID                    a group of Greengrass discovery
 //	authorizer/NAME                  a custom authorizer
 //	rolealias/NAME                   a role alias, for credentials that devices are lent
 //	thing/THING                      a thing: type, attributes, version

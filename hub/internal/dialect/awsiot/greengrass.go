@@ -6,12 +6,11 @@ import (
 	"slices"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
-	"github.com/fairlead-iot/fairlead/hub/internal/greengrass"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
 // Greengrass discovery: a device asks which cores it can connect to (AWS IoT Greengrass developer guide, "Greengrass
-// discovery RESTful API"). Groups are made by operators, see package greengrass.
+// discovery RESTful API"). Groups are made by operators, see model_greengrass.go.
 
 // A connectivity is one way to a core. Clients read these names as they are written here.
 type connectivity struct {
@@ -55,11 +54,14 @@ var errNoDiscovery = errors.New("the thing is in no group")
 func (c *call) discovered(name string) ([]discoveredGroup, error) {
 	list := []discoveredGroup{}
 	err := c.view(func(rd store.Reader) error {
-		all, err := greengrass.List(rd, c.tenant())
-		if err != nil {
-			return err
-		}
-		for _, g := range all {
+		for r, err := range rd.Records(c.tenant(), Name, keyGreengrass) {
+			if err != nil {
+				return err
+			}
+			g, err := readGreengrassGroup(c.tenant(), r)
+			if err != nil {
+				return err
+			}
 			if !slices.Contains(g.Devices, name) {
 				continue
 			}

@@ -95,13 +95,13 @@ func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *si
 // signingKey finds the access key or the pass that a signature is said to be made with.
 func (d *Dialect) signingKey(ctx context.Context, sig *sigv4.Signature) (*signer, accesskey.Secret, error) {
 	now := d.cfg.Now()
-	if p, secret, ok := d.cfg.Keys.Pass(sig.AccessKeyID, sig.Token); ok {
+	if p, secret, ok := d.keys.Pass(sig.AccessKeyID, sig.Token); ok {
 		if p.Expired(now) {
 			return nil, accesskey.Secret{}, fmt.Errorf("%w: access key %.64q", errTokenExpired, p.ID)
 		}
 		return &signer{key: accesskey.Key{ID: p.ID, Tenant: p.Tenant, Expires: p.Expires}, certificate: certificateOf(p.For)}, secret, nil
 	}
-	key, secret, err := d.cfg.Keys.Find(ctx, sig.AccessKeyID, now)
+	key, secret, err := d.keys.Find(ctx, sig.AccessKeyID, now)
 	if errors.Is(err, core.ErrNotFound) {
 		return nil, accesskey.Secret{}, fmt.Errorf("%w %.64q", sigv4.ErrUnknownKey, sig.AccessKeyID)
 	} else if err != nil {

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -46,10 +45,9 @@ func newHTTPRig(tb testing.TB) *httpRig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	keys := accesskey.New(g.store, k)
-	g.d = New(Config{Committer: g.c, Store: g.store, Broker: g.broker, CA: authority, Keys: keys, Now: g.clock, ShadowsPerSecond: -1})
+	g.d = New(Config{Committer: g.c, Store: g.store, Broker: g.broker, CA: authority, Secrets: k, Now: g.clock, ShadowsPerSecond: -1})
 	g.do(func(tx *commit.Tx) error {
-		made, secret, err := keys.Make(tx, testTenant, "test", time.Time{})
+		made, secret, err := g.d.keys.Make(tx, testTenant, "test", time.Time{})
 		g.key = sigv4.Credentials{AccessKeyID: made.ID, SecretAccessKey: secret.Secret}
 		return err
 	})

@@ -64,7 +64,7 @@ func TestCallerOfATemporaryKey(t *testing.T) {
 	g := newHTTPRig(t)
 	var key sigv4.Credentials
 	g.do(func(tx *commit.Tx) error {
-		k, s, err := g.d.cfg.Keys.Make(tx, testTenant, "Frau Müller's <laptop>", g.clock().Add(time.Hour))
+		k, s, err := g.d.keys.Make(tx, testTenant, "Frau Müller's <laptop>", g.clock().Add(time.Hour))
 		key = sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: s.Secret, SessionToken: s.Token}
 		return err
 	})

@@ -78,9 +78,7 @@ func (d *Dialect) forgetAccount(tx *commit.Tx, t core.TenantID) {
 	d.accounts.changing(tx)
 	d.authorities.changing(tx)
 	d.standing(t).changing(tx)
-	if d.cfg.Keys != nil {
-		d.cfg.Keys.Forget(tx)
-	}
+	d.keys.Forget(tx)
 	d.live.mu.Lock()
 	defer d.live.mu.Unlock()
 	old := d.live.accounts[t]

@@ -41,7 +41,7 @@ func (c *call) lendCredentials() (any, error) {
 		return nil, err
 	}
 	expires := c.d.cfg.Now().Add(time.Duration(x.Seconds) * time.Second).Truncate(time.Second)
-	p, secret, err := c.d.cfg.Keys.Lend(c.tenant(), certResource+c.certificate, expires)
+	p, secret, err := c.d.keys.Lend(c.tenant(), certResource+c.certificate, expires)
 	return map[string]any{"credentials": map[string]string{
 		"accessKeyId": p.ID, "secretAccessKey": secret.Secret, "sessionToken": secret.Token, "expiration": p.Expires.Format(time.RFC3339),
 	}}, err

@@ -146,7 +146,7 @@ func TestWebSocketOfAPass(t *testing.T) {
 	g.policy("p", allow(actionConnect, "arn:client/pump"), allow(actionPublish, "arn:topic/${iot:Connection.Thing.ThingName}/*"))
 	_, id := g.enrol([]string{"p"}, "pump")
 	lend := func(t core.TenantID) sigv4.Credentials {
-		p, s, err := g.d.cfg.Keys.Lend(t, certResource+id, g.now().Add(time.Hour))
+		p, s, err := g.d.keys.Lend(t, certResource+id, g.now().Add(time.Hour))
 		if err != nil {
 			g.Fatal(err)
 		}

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
 	"github.com/fairlead-iot/fairlead/hub/internal/broker"
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/commit"
@@ -72,7 +71,7 @@ func newConnRig(t *testing.T) *connRig {
 	}
 	g.broker = broker.New(broker.Config{Committer: g.committer, Store: g.store, Refused: refused})
 	g.d = New(Config{
-		Committer: g.committer, Store: g.store, Broker: g.broker, CA: g.ca, Keys: accesskey.New(g.store, key), DefaultTenant: testTenant,
+		Committer: g.committer, Store: g.store, Broker: g.broker, CA: g.ca, Secrets: key, DefaultTenant: testTenant,
 		Refused: refused, Now: g.now,
 	})
 	g.broker.SetDialects([]dialect.Dialect{g.d})

@@ -33,7 +33,7 @@ func (g *connRig) accessKey() sigv4.Credentials {
 	var k accesskey.Key
 	var s accesskey.Secret
 	g.do(func(tx *commit.Tx) (err error) {
-		k, s, err = g.d.cfg.Keys.Make(tx, testTenant, "test", time.Time{})
+		k, s, err = g.d.keys.Make(tx, testTenant, "test", time.Time{})
 		return err
 	})
 	return sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: s.Secret}
@@ -45,7 +45,7 @@ func TestLifetimeOfCredentials(t *testing.T) {
 	var k accesskey.Key
 	var s accesskey.Secret
 	g.do(func(tx *commit.Tx) (err error) {
-		k, s, err = g.d.cfg.Keys.Make(tx, testTenant, "test", tx.Now().Add(time.Hour))
+		k, s, err = g.d.keys.Make(tx, testTenant, "test", tx.Now().Add(time.Hour))
 		return err
 	})
 	c := sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: s.Secret, SessionToken: s.Token}
@@ -123,7 +123,7 @@ func TestSignedWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.do(func(tx *commit.Tx) error { return g.d.cfg.Keys.Delete(tx, testTenant, key.AccessKeyID) })
+	g.do(func(tx *commit.Tx) error { return g.d.keys.Delete(tx, testTenant, key.AccessKeyID) })
 	if err := g.committer.Do(t.Context(), func(tx *commit.Tx) error { return l.Connected(tx, dialect.Presence{}) }); err == nil {
 		t.Error("connected with an access key that was deleted meanwhile")
 	}
