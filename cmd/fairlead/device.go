@@ -112,7 +112,7 @@ func (c *count) Set(s string) error {
 
 func deviceShowCommand() *cobra.Command {
 	return deviceVerb(&cobra.Command{
-		Use: "show DEVICE", Short: "Show one device, its credentials and what it has sent", Args: exactly("DEVICE"),
+		Use: "show DEVICE", Short: "Show one device, its credentials, what its platform knows of it and what it has sent", Args: exactly("DEVICE"),
 	}, func(s *session, k admin.DeviceKey, _ []string) error {
 		var shown struct {
 			admin.Device
@@ -141,6 +141,9 @@ func deviceShowCommand() *cobra.Command {
 				t.row("Inhibited", yesNo(c.Inhibited))
 				t.row("First certificate", when(c.FirstCertificate))
 			}
+			for _, x := range d.Details {
+				t.row(capital(x.Name), x.Value)
+			}
 			if g := shown.Grants; g != nil {
 				t.row("May publish", or(strings.Join(g.Publish, "  ")))
 				t.row("May subscribe", or(strings.Join(g.Subscribe, "  ")))
@@ -157,6 +160,14 @@ func deviceShowCommand() *cobra.Command {
 			}
 		})
 	})
+}
+
+// capital begins a text with a capital letter.
+func capital(text string) string {
+	if text == "" {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 func deviceDeleteCommand() *cobra.Command {

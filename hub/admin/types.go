@@ -68,6 +68,16 @@ type Device struct {
 	Credentials *Credentials `json:"credentials,omitempty"`
 	// What it has sent, in all and for each of the platform's own units; absent in lists.
 	Sent []Count `json:"sent,omitempty"`
+	// What its platform knows of it; absent in lists, and where the hub tells everything by other means.
+	Details []Detail `json:"details,omitempty"`
+}
+
+// A Detail is one of the things that a device's platform knows of it. The same name may come several times.
+type Detail struct {
+	// What it is: "certificate", "group".
+	Name string `json:"name"`
+	// What it says, for people, in the platform's words.
+	Value string `json:"value"`
 }
 
 // Credentials say how a device comes to its certificates. The secret itself is not kept.

@@ -50,6 +50,8 @@ type Config struct {
 	CA        CA
 	// Directors change what is desired of devices, by dialect.
 	Directors map[string]Director
+	// Describers know more about devices, by dialect.
+	Describers map[string]dialect.Describer
 	// Curators keep what operators edit, by dialect: that of "aws" its Greengrass groups.
 	Curators map[string]dialect.Curator
 	// Hasher computes the hashes of passwords that operators choose; nil: one of its own.

@@ -85,6 +85,9 @@ func (s *Server) showDevice(r *request) (any, error) {
 		for _, c := range counts {
 			out.Sent = append(out.Sent, admin.Count{Scope: c.Scope, Messages: c.Messages, Bytes: c.Bytes})
 		}
+		if out.Details, err = s.details(rd, d); err != nil {
+			return err
+		}
 		e, err := rd.Enrolment(d.Num)
 		if errors.Is(err, core.ErrNotFound) {
 			return nil
@@ -93,6 +96,19 @@ func (s *Server) showDevice(r *request) (any, error) {
 		return err
 	})
 	return out, err
+}
+
+// details returns what only the dialect knows of a device.
+func (s *Server) details(rd store.Reader, d core.Device) (list []admin.Detail, err error) {
+	describer := s.cfg.Describers[d.Dialect]
+	if describer == nil {
+		return nil, nil
+	}
+	facts, err := describer.Describe(rd, d)
+	for _, f := range facts {
+		list = append(list, admin.Detail(f))
+	}
+	return list, err
 }
 
 func (s *Server) deleteDevice(r *request) (any, error) {

@@ -83,8 +83,9 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fairlead_up 1\n") }),
 		Served:  "the Astarte APIs below /pairing",
 
-		Directors: map[string]Director{"astarte": director{}},
-		Curators:  map[string]dialect.Curator{"aws": curator{}},
+		Directors:  map[string]Director{"astarte": director{}},
+		Describers: map[string]dialect.Describer{"astarte": describer{}},
+		Curators:   map[string]dialect.Curator{"aws": curator{}},
 	}
 	cfg.Refusals = refusals(g.clock)
 	sealed, err := seal.New(make([]byte, 32))
@@ -289,6 +290,13 @@ func (director) Direct(tx *commit.Tx, dev core.Device, document string, patch js
 		return fmt.Errorf("%w: %s is no object", core.ErrInvalid, patch)
 	}
 	return tx.Emit(core.Event{Kind: core.DocumentChanged, Device: dev.DeviceKey, Num: dev.Num, Data: patch})
+}
+
+// A describer is a platform that knows the name of each device.
+type describer struct{}
+
+func (describer) Describe(_ store.Reader, d core.Device) ([]dialect.Fact, error) {
+	return []dialect.Fact{{Name: "nickname", Value: "little " + string(d.ID)}}, nil
 }
 
 // A curator is a platform that keeps items under their kinds, and refuses groups without cores.

@@ -88,7 +88,7 @@ var hubScenarios = []scenario{
 }
 
 var deviceScenarios = []scenario{
-	{name: "devices", do: "GET /v1/devices", want: []string{`"pump-1"`, `"pump-2"`, `"lamp"`, `"tenant": "other"`}, not: []string{"next", "credentials", "sent"}},
+	{name: "devices", do: "GET /v1/devices", want: []string{`"pump-1"`, `"pump-2"`, `"lamp"`, `"tenant": "other"`}, not: []string{"next", "credentials", "sent", "details"}},
 	{name: "devices of one", do: "GET /v1/devices", token: readAcme, want: []string{`"lamp"`}, not: []string{`"other"`}},
 	{name: "devices of a tenant", do: "GET /v1/devices?tenant=other", want: []string{`"tenant": "other"`}, not: []string{`"acme"`}},
 	{name: "devices of another's tenant", do: "GET /v1/devices?tenant=other", token: readAcme, code: 404, want: []string{"there is no tenant"}},
@@ -110,8 +110,8 @@ var deviceScenarios = []scenario{
 	{name: "malformed query", do: "GET /v1/devices?tenant=%zz", code: 400, want: []string{"malformed"}},
 	{name: "parameter that is not UTF-8", do: "GET /v1/devices?prefix=%ff", code: 400, want: []string{"UTF-8"}},
 
-	{name: "device", do: "GET " + pump, want: []string{`"id": "pump-1"`, `"registered": true`, `"scope": "org.example.Temps v1.0"`, `"bytes": 300`}, not: []string{"secret"}},
-	{name: "device without credentials", do: "GET /v1/devices/mqtt/acme/lamp", want: []string{`"id": "lamp"`}, not: []string{"credentials"}},
+	{name: "device", do: "GET " + pump, want: []string{`"id": "pump-1"`, `"registered": true`, `"scope": "org.example.Temps v1.0"`, `"bytes": 300`, `"name": "nickname"`, `"value": "little pump-1"`}, not: []string{"secret"}},
+	{name: "device without credentials", do: "GET /v1/devices/mqtt/acme/lamp", want: []string{`"id": "lamp"`}, not: []string{"credentials", "details"}},
 	{name: "no device", do: "GET /v1/devices/astarte/acme/none", code: 404, want: []string{"there is no device", "astarte/acme/none"}},
 	{name: "another's device", do: "GET " + other, token: readAcme, code: 404, want: []string{"there is no device"}},
 	{name: "parameter where there is none", do: "GET " + pump + "?limit=1", code: 400, want: []string{"there is: none"}},

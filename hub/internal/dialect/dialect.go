@@ -118,6 +118,18 @@ type Director interface {
 	Direct(tx *commit.Tx, dev core.Device, document string, patch json.RawMessage) error
 }
 
+// A Describer is a dialect that knows more about a device than the core does, which operators look for.
+type Describer interface {
+	// Describe returns what it knows, in the order to be shown in.
+	Describe(rd store.Reader, d core.Device) ([]Fact, error)
+}
+
+// A Fact is one of the things known about a device. The same name may come several times.
+type Fact struct {
+	Name  string // what it is, in general words: "certificate"
+	Value string // in the platform's own
+}
+
 // A Curator is a dialect that keeps items which operators edit in the hub's own API, where the platform has other ways for them. An
 // item is a JSON object of some kind, with an id of its own among those of its tenant and kind. A kind that the dialect does not
 // know is core.ErrNotFound.

@@ -92,6 +92,7 @@ var _ interface {
 	dialect.Adviser
 	dialect.Director
 	dialect.Curator
+	dialect.Describer
 	dialect.Developer
 } = (*Dialect)(nil)
 
