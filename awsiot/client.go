@@ -81,6 +81,7 @@ func New(cfg Config) (*Client, error) {
 		OnUndeliverable: c.undeliverable,
 		HangUps:         cfg.hangUps(),
 		OnMessage:       c.receive,
+		ManualAck:       true,
 		OnEvent:         c.event,
 		OnReady:         c.ready,
 		Backoff:         engine.Backoff{Base: c.cfg.Backoff.Base, Max: c.cfg.Backoff.Max, Stable: c.cfg.Backoff.Stable, NoJitter: !c.cfg.Backoff.Jitter},

@@ -4,19 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/fairlead-iot/fairlead"
 	"github.com/fairlead-iot/fairlead/identity"
-	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 )
 
 // A Discovery asks AWS IoT Greengrass which cores a device can connect to, and how. Endpoint and Identity are required; every other field works at zero. It may be used concurrently.
@@ -38,11 +33,10 @@ type Discovery struct {
 }
 
 const (
-	portDiscovery        = 8443
-	alpnDiscovery        = "x-amzn-http-ca"
-	discoveryTimeout     = 120 * time.Second
-	maxDiscoveryBytes    = 4 << 20
-	maxDiscoveryErrBytes = 4 << 10
+	portDiscovery     = 8443
+	alpnDiscovery     = "x-amzn-http-ca"
+	discoveryTimeout  = 120 * time.Second
+	maxDiscoveryBytes = 4 << 20
 )
 
 // Discover asks which groups the thing is in, with their cores and authorities. Refusals are a [fairlead.PlatformError] with the HTTP status and the answer's text: of kind ErrInvalid for 400,
@@ -65,7 +59,8 @@ func (d *Discovery) Discover(ctx context.Context, thing string) (*DiscoveryInfo,
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 	defer cancel()
-	body, err := d.get(ctx, op, host, port, "/greengrass/discover/thing/"+url.PathEscape(thing))
+	g := httpsGet{op: op, identity: d.Identity, roots: d.RootCAs, tls: d.TLS, proxy: d.Proxy, dial: d.Dial, alpn: alpnDiscovery, maxBytes: maxDiscoveryBytes}
+	body, err := g.get(ctx, host, port, "/greengrass/discover/thing/"+url.PathEscape(thing))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w: %w", op, fairlead.ErrUnavailable, context.Cause(ctx))
@@ -77,62 +72,4 @@ func (d *Discovery) Discover(ctx context.Context, thing string) (*DiscoveryInfo,
 		return nil, fmt.Errorf("%s: %w: answer: %w", op, fairlead.ErrUnavailable, err)
 	}
 	return info, nil
-}
-
-func (d *Discovery) get(ctx context.Context, op, host string, port int, path string) ([]byte, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if d.TLS != nil {
-		t = d.TLS.Clone()
-	}
-	t.GetClientCertificate = d.Identity.GetClientCertificate
-	if d.RootCAs != nil {
-		t.RootCAs = d.RootCAs
-	}
-	if port == portHTTPS && len(t.NextProtos) == 0 {
-		t.NextProtos = []string{alpnDiscovery}
-	}
-	if t.ServerName == "" {
-		t.ServerName = host
-	}
-	transport := &http.Transport{TLSClientConfig: t, DialContext: d.Dial, DisableKeepAlives: true, Proxy: http.ProxyURL(d.Proxy)}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+hostHeader(host, port)+path, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", op, fairlead.ErrInvalid, err)
-	}
-	// A redirection would take the certificate elsewhere; it is a refusal like others.
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", op, fairlead.ErrUnavailable, err)
-	}
-	defer resp.Body.Close()
-	limit := int64(maxDiscoveryBytes)
-	if resp.StatusCode != http.StatusOK {
-		limit = maxDiscoveryErrBytes
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit))
-	if resp.StatusCode != http.StatusOK {
-		return nil, discoveryRefusal(op, resp, body)
-	}
-	if err == nil && len(body) == maxDiscoveryBytes {
-		err = errors.New("the answer is too long")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", op, fairlead.ErrUnavailable, err)
-	}
-	return body, nil
-}
-
-func discoveryRefusal(op string, resp *http.Response, body []byte) error {
-	e := &fairlead.PlatformError{Op: op, Code: strconv.Itoa(resp.StatusCode), Detail: string(body), Kind: mqttclient.HTTPKind(resp.StatusCode)}
-	var text struct{ Message, ErrorMessage string } // encoding/json does not mind their case
-	if json.Unmarshal(body, &text) == nil {
-		if e.Detail = text.ErrorMessage; e.Detail == "" {
-			e.Detail = text.Message
-		}
-	}
-	if s, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
-		e.RetryAfter = time.Duration(s) * time.Second
-	}
-	return e
 }

@@ -36,10 +36,10 @@
 // # Ways to connect
 //
 // [Config.Identity]: mutual TLS on port 8883, or on 443 by ALPN if the endpoint is given with that port. [Config.Credentials]: a WebSocket on 443 whose URL is signed with an AWS access key; the provider is asked before each
-// connection, and the connection is replaced before AWS IoT ends it after a day, or temporary credentials end. [Config.Authorizer]: a custom authorizer. Proxies, other dialers and TLS settings have their fields.
+// connection, and the connection is replaced before AWS IoT ends it after a day, or temporary credentials end. [RoleAliasCredentials] borrow such a key for the certificate. [Config.Authorizer]: a custom authorizer. Proxies, other dialers and TLS settings have their fields.
 //
-// MQTT is version 5 unless [Config.Protocol] says otherwise: it alone tells why something was refused. With earlier ones AWS IoT hangs up on whoever publishes what no policy allows; with a queue that means again
-// and again.
+// MQTT is version 5 unless [Config.Protocol] says otherwise: it alone tells why something was refused. With earlier ones AWS IoT hangs up on whoever publishes what no policy allows; then it takes a few connections to find
+// out which message it was ([Config.MaxHangUps]).
 //
 // # What is sent while there is no connection
 //
@@ -52,7 +52,7 @@
 //
 // # Callbacks
 //
-// Handlers of messages and the hooks of Config are called one at a time, in order, by one goroutine. They may use the client and wait for it. A message is acknowledged when its handlers have returned.
+// Handlers of messages and the hooks of Config are called one at a time, in order, by one goroutine. They may use the client and wait for it. A message is acknowledged when its handlers have returned, unless one of them holds it ([Message.Hold]).
 //
 // # Errors
 //

@@ -111,6 +111,12 @@ func ExampleFromSDK() {
 	client, _ = awsiot.New(awsiot.Config{Endpoint: endpoint, ThingName: "pump-7", Credentials: provider})
 }
 
+// With an access key that the device borrows for its certificate, over a signed WebSocket. The same provider serves the AWS SDK for Go, for other services.
+func ExampleRoleAliasCredentials() {
+	lent := &awsiot.RoleAliasCredentials{Endpoint: "a1b2c3.credentials.iot.eu-west-1.amazonaws.com", RoleAlias: "cameras", ThingName: "pump-7", Identity: id}
+	client, _ = awsiot.New(awsiot.Config{Endpoint: endpoint, ThingName: "pump-7", Credentials: lent})
+}
+
 // configureIAMCredentials: the same access key for ever.
 func ExampleStaticCredentials() {
 	secret, err := identity.LoadSecret("/etc/pump/secret-access-key")
@@ -214,6 +220,25 @@ func ExampleClient_Subscribe() {
 	fmt.Println(granted, err)
 	if err := client.Unsubscribe(ctx, "cmd/pump-7/#"); err != nil {
 		log.Print(err)
+	}
+}
+
+// A message is acknowledged when its handlers have returned; or, as here, when what it has asked for is done elsewhere. If the program ends before, it comes again.
+func ExampleMessage_Hold() {
+	type order struct {
+		*awsiot.Message
+		done func()
+	}
+	orders := make(chan order, 10)
+	go func() {
+		for o := range orders {
+			fmt.Println("opened valve", string(o.Payload))
+			o.done()
+		}
+	}()
+	_, err := client.Subscribe(ctx, "cmd/valves", awsiot.AtLeastOnce, func(m *awsiot.Message) { orders <- order{m, m.Hold()} }, nil)
+	if err != nil {
+		log.Fatal(err)
 	}
 }
 

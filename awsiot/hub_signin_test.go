@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-iot/fairlead"
 	"github.com/fairlead-iot/fairlead/awsiot"
@@ -230,4 +231,67 @@ func refused(t *testing.T, cfg awsiot.Config) error {
 	cancel()
 	<-done
 	return err
+}
+
+// An access key that is lent for the certificate opens a signed WebSocket, with the rights of the certificate.
+func TestHubRoleAlias(t *testing.T) {
+	a := newAccount(t)
+	a.must(t, "iot", "POST", "/role-aliases/cameras", map[string]any{"roleArn": "arn:aws:iam::123456789012:role/cameras", "credentialDurationSeconds": 900})
+	https := net.JoinHostPort("127.0.0.1", a.env["AWS_IOT_HTTPS_PORT"])
+	lent := &awsiot.RoleAliasCredentials{Endpoint: https, RoleAlias: "cameras", ThingName: a.env["AWS_IOT_THING_NAME"], Identity: a.id, RootCAs: a.Roots(), Dial: a.Dial}
+	key, err := lent.Retrieve(soonAfter(t))
+	if err != nil || key.AccessKeyID == a.env["AWS_ACCESS_KEY_ID"] || time.Until(key.Expires) > 15*time.Minute {
+		t.Fatalf("%+v, %v", key, err)
+	}
+	cfg := a.config()
+	cfg.Endpoint, cfg.Identity, cfg.Region, cfg.Credentials = https, nil, a.env["AWS_DEFAULT_REGION"], lent
+	if err := online(t, cfg).Publish(soonAfter(t), "dt/x", awsiot.AtLeastOnce, []byte("x"), nil); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*awsiot.RoleAliasCredentials){
+		"no policy":      func(p *awsiot.RoleAliasCredentials) { p.Identity, p.ThingName = parseIdentity(t, a.narrow(t)), "" },
+		"another's name": func(p *awsiot.RoleAliasCredentials) { p.ThingName = "neighbour" },
+		"no such alias":  func(p *awsiot.RoleAliasCredentials) { p.RoleAlias = "none" },
+	} {
+		bad := &awsiot.RoleAliasCredentials{Endpoint: https, RoleAlias: "cameras", ThingName: lent.ThingName, Identity: a.id, RootCAs: a.Roots(), Dial: a.Dial}
+		spoil(bad)
+		var refusal *fairlead.PlatformError
+		if _, err := bad.Retrieve(soonAfter(t)); !errors.As(err, &refusal) || !errors.Is(err, fairlead.ErrDenied) && !errors.Is(err, fairlead.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A message that nobody has acknowledged comes again on the next connection.
+func TestHubHold(t *testing.T) {
+	a := newAccount(t)
+	sender := a.config()
+	sender.ThingName, sender.ClientID = "", "sender"
+	from := online(t, sender)
+	type held struct {
+		*awsiot.Message
+		ack func()
+	}
+	got := make(chan held, 10)
+	to := online(t, a.config())
+	if _, err := to.Subscribe(soonAfter(t), "cmd/x", awsiot.AtLeastOnce, func(m *awsiot.Message) { got <- held{m, m.Hold()} }, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := from.Publish(soonAfter(t), "cmd/x", awsiot.AtLeastOnce, []byte("1"), nil); err != nil {
+		t.Fatal(err)
+	}
+	next(t, got)
+	to.Reconnect()
+	again := next(t, got)
+	if string(again.Payload) != "1" || !again.Dup {
+		t.Errorf("%+v", again.Message)
+	}
+	again.ack()
+	again.ack() // has no effect
+	if err := from.Publish(soonAfter(t), "cmd/x", awsiot.AtLeastOnce, []byte("2"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if m := next(t, got); string(m.Payload) != "2" {
+		t.Errorf("%+v", m.Message)
+	}
 }

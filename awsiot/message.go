@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -32,6 +34,30 @@ type Message struct {
 	// With MQTT 5 only.
 	Expiry     time.Duration // how long it is still worth something; 0: for ever
 	Properties Properties
+
+	ack *acknowledgement // nil if there is nothing to acknowledge
+}
+
+// Hold puts off the acknowledgement of the message: until the function that it returns is called, once for each call of Hold, and the callbacks have returned. Call it in a callback, and the function from anywhere, for example when
+// what the message has asked for is done and stored. AWS IoT sends a message that was not acknowledged again on the next connection of the session; and while one is not, those behind it are not either, and after 100 of them no others with QoS 1 come.
+func (m *Message) Hold() (ack func()) {
+	if m.ack == nil {
+		return func() {}
+	}
+	m.ack.waits.Add(1)
+	return sync.OnceFunc(m.ack.release)
+}
+
+// acknowledgement is given when nobody holds it any more.
+type acknowledgement struct {
+	waits atomic.Int64
+	give  func()
+}
+
+func (a *acknowledgement) release() {
+	if a.waits.Add(-1) == 0 {
+		a.give()
+	}
 }
 
 // Properties are what MQTT 5 carries with a message.
@@ -103,7 +129,10 @@ func decodeProperties(m *mqtt.MessageProperties) (p Properties) {
 }
 
 func newMessage(m *mqttclient.Message) *Message {
+	ack := &acknowledgement{give: m.Ack}
+	ack.waits.Add(1) // for the callbacks
 	return &Message{
+		ack:   ack,
 		Topic: m.Topic, Payload: m.Payload, QoS: QoS(m.QoS), Retain: m.Retain, Dup: m.Dup,
 		Expiry: time.Duration(m.MessageExpiry.Value) * time.Second, Properties: decodeProperties(m.Properties),
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqtttest"
 	"github.com/fairlead-iot/fairlead/outbox"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // What AWS IoT would end the connection for is refused before, or it would come again and again out of the outbox.
@@ -343,7 +344,7 @@ func TestProperties(t *testing.T) {
 			t.Error(err)
 		}
 		_ = r.finish()
-		if diff := cmp.Diff(&Message{Topic: "a", Payload: []byte("x"), QoS: 1, Retain: true, Expiry: time.Minute, Properties: props}, got); diff != "" {
+		if diff := cmp.Diff(&Message{Topic: "a", Payload: []byte("x"), QoS: 1, Retain: true, Expiry: time.Minute, Properties: props}, got, cmpopts.IgnoreUnexported(Message{})); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -314,6 +314,7 @@ func (c *Client) receive(in *mqttclient.Message) {
 	if c.cfg.OnMessage != nil {
 		c.cfg.OnMessage(m)
 	}
+	m.ack.release() // not if one of them panics: it comes again
 }
 
 // matches is topic.Match, also for shared subscriptions.

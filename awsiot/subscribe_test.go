@@ -157,3 +157,34 @@ func TestSubscribeWaits(t *testing.T) {
 		}
 	})
 }
+
+// A held message is acknowledged when the last one who holds it has let go; those behind it wait for that, as MQTT has it.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r *rig
+		acks := make(chan func(), 2)
+		letGo := mqtttest.Do("let go", func() {
+			(<-acks)()
+			wait()
+		})
+		nothing := mqtttest.Steps(mqtttest.Expect(mqtt.PingReq{}), mqtttest.Send(mqtt.PingResp{})) // what comes next is no PUBACK
+		r = newRig(t, func(c *Config) { c.OnMessage, c.KeepAlive = func(*Message) { r.note("seen") }, 20*time.Second },
+			connect(), connack(false), subscribe("a", 1), suback(), settle(),
+			mqtttest.Send(mqtt.Publish{Topic: []byte("a"), QoS: 1, ID: 7}), mqtttest.Send(mqtt.Publish{Topic: []byte("b"), QoS: 1, ID: 8}), nothing, letGo, nothing, letGo,
+			mqtttest.Expect(mqtt.Ack{Type: mqtt.TypePubAck, ID: 7}), mqtttest.Expect(mqtt.Ack{Type: mqtt.TypePubAck, ID: 8}),
+		)
+		err := r.SubscribeAsync("a", 1, func(m *Message) {
+			acks <- m.Hold()
+			acks <- m.Hold()
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		if err := r.finish(); err != nil {
+			t.Error(err)
+		}
+		r.want("connected", "seen", "seen", "disconnected")
+		(&Message{}).Hold()() // one of the program's own
+	})
+}

@@ -51,6 +51,8 @@ type Config struct {
 
 	// OnMessage gets what comes and matches no subscription with a handler. nil: such messages are acknowledged and dropped.
 	OnMessage func(*mqttclient.Message)
+	// ManualAck leaves it to OnMessage to call Ack. Otherwise that is done when it has returned.
+	ManualAck bool
 	// MaxQueued bounds the messages that wait for the hooks. Beyond it those with QoS 0 are dropped and counted, and for others the connection is
 	// not read on. 0: 1024.
 	MaxQueued int

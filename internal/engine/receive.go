@@ -31,7 +31,7 @@ func (e *Engine) receive(m *mqttclient.Message) {
 		}
 	}
 	if len(handlers) == 0 && e.cfg.OnMessage != nil {
-		handlers = append(handlers, e.cfg.OnMessage)
+		handlers, manual = append(handlers, e.cfg.OnMessage), e.cfg.ManualAck
 	}
 	if len(handlers) == 0 {
 		if known {
