@@ -235,9 +235,7 @@ func TestMigrate(t *testing.T) {
 		"UPDATE a SET x = x * 10;",
 	}
 	run := func() (version int, sum int64, err error) {
-		if err := prepareFile(path); err != nil {
-			t.Fatal(err)
-		}
+		prepared(t, path)
 		if version, err = inspect(path, len(steps)); err != nil {
 			return version, 0, err
 		}

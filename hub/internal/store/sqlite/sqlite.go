@@ -28,7 +28,7 @@ type Config struct {
 	Dir string
 	// Readers bounds the views that run at the same time; others wait. 0: twice the number of processors, at least 4.
 	Readers int
-	// WALBytes is the size of the write-ahead log beyond which commits help to empty it. 0: 16 MiB. See wal.go.
+	// WALBytes is the size of the write-ahead log beyond which it is emptied. 0: 32 MiB. See wal.go.
 	WALBytes int64
 	Logger   *slog.Logger // nil: discard
 
@@ -43,6 +43,7 @@ type Store struct {
 	unlock func() error
 	pool   *pool
 	wal    wal
+	flush  flusher
 
 	wmu    sync.Mutex // held by Update and Close
 	w      *conn      // nil: to be opened anew
@@ -71,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.WALBytes == 0 {
-		cfg.WALBytes = 16 << 20
+		cfg.WALBytes = 32 << 20
 	}
 	if err := durable.MakeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("sqlite: %w: %w", core.ErrStorage, err)
@@ -85,13 +86,18 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 			if s.w != nil {
 				_ = s.w.close()
 			}
+			if s.flush.f != nil {
+				_ = s.flush.f.Close()
+			}
 			_ = s.unlock()
 		}
 	}()
 	removeCopies(cfg.Dir)
-	if err := prepareFile(s.path); err != nil {
+	file, err := prepareFile(s.path)
+	if err != nil {
 		return nil, err
 	}
+	s.flush = flusher{file}
 	version, err := inspect(s.path, len(migrations))
 	if err != nil {
 		return nil, explain(err, s.path)
@@ -104,28 +110,31 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	s.tx = tx{reader: reader{c: over}, spans: map[int64]int64{}, deleted: map[int64]struct{}{}}
 	s.pool = newPool(s.path, cfg.Readers)
-	s.wal.start(s)
+	if err := s.wal.start(s); err != nil {
+		return nil, explain(err, s.path)
+	}
 	return s, nil
 }
 
 // prepareFile refuses a file that is no database and makes an empty one where there is none, because SQLite would make
-// it readable for everybody. It must run before any connection is open: closing the file drops SQLite's own locks.
-func prepareFile(path string) error {
+// it readable for everybody. It must run before any connection is open, and what it returns be closed after the last one:
+// closing the file drops SQLite's own locks.
+func prepareFile(path string) (_ *os.File, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("sqlite: %w: %w", core.ErrStorage, err)
+		return nil, fmt.Errorf("sqlite: %w: %w", core.ErrStorage, err)
 	}
-	defer f.Close()
 	const magic = "SQLite format 3\x00"
 	head := make([]byte, len(magic))
 	n, err := f.ReadAt(head, 0)
-	if n == 0 {
-		return nil // new, or its making was cut short
+	if n == 0 { // new, or its making was cut short
+		return f, nil
 	}
 	if string(head[:n]) != magic {
-		return fmt.Errorf("sqlite: %w (read: %v)", foreign(path), err)
+		f.Close()
+		return nil, fmt.Errorf("sqlite: %w (read: %v)", foreign(path), err)
 	}
-	return nil
+	return f, nil
 }
 
 func foreign(path string) error {
@@ -148,7 +157,7 @@ func (s *Store) Close() error {
 	// The writer comes last: closing the last connection moves everything into the database and removes the log.
 	err := s.w.close()
 	s.w = nil
-	return errors.Join(err, s.unlock())
+	return errors.Join(err, s.flush.f.Close(), s.unlock())
 }
 
 // micro returns the stored form of a time: microseconds since 1970, NULL for the zero time.

@@ -224,9 +224,7 @@ func TestCutShort(t *testing.T) {
 	}
 	// The same with what the journal mode writes before the schema is there.
 	dir = t.TempDir()
-	if err := prepareFile(filepath.Join(dir, dbFile)); err != nil {
-		t.Fatal(err)
-	}
+	prepared(t, filepath.Join(dir, dbFile))
 	c, err := openWriter(filepath.Join(dir, dbFile), 1<<20)
 	if err != nil {
 		t.Fatal(err)
@@ -267,4 +265,14 @@ func TestUseAfterUpdate(t *testing.T) {
 	if has(t, s, "k") {
 		t.Error("it wrote")
 	}
+}
+
+// prepared makes the file of a database and keeps it open, as Open does.
+func prepared(t *testing.T, path string) {
+	t.Helper()
+	f, err := prepareFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -12,18 +13,18 @@ import (
 
 // A commit appends to the write-ahead log and syncs it. What is in the log has to be moved into the database from time
 // to time (a checkpoint), and the log begun anew, or it would grow for ever. SQLite's automatic way does that within
-// the commit that passes a limit. Here a goroutine with a connection of its own does it while commits go on:
+// the commit that passes a limit. Here a goroutine with a connection of its own does it while commits go on, when the log
+// has passed Config.WALBytes:
 //
-//   - each quarter of Config.WALBytes it copies what is there (PASSIVE), which holds nobody up;
-//   - when the log has passed WALBytes it takes the writer's place for the moment that it takes to copy the little that
-//     has been committed meanwhile, and begins the log anew (RESTART). That needs a moment without views; if there is
-//     none it is tried again after the next quarter;
+//   - it copies what is there (PASSIVE), which holds nobody up, and has the file system write that to the disk a little at
+//     a time (see flusher), because a commit's sync waits behind whatever the disk has to do;
+//   - the same once or twice again with what has been committed meanwhile, so that little is left;
+//   - it takes the writer's place for the moment that it takes to copy and sync that, and begins the log anew (RESTART).
+//     That needs a moment without views; if there is none it is tried again after another quarter;
 //   - when the log has passed four times WALBytes because there never is such a moment, one is made: views that have run
 //     for viewPatience are interrupted, and new ones wait for a quarter of a second at most.
 //
-// Measured with BenchmarkCommitLatency, 200 MB without a pause on a disk that others used as well: 99 % of the commits
-// took less than 4 to 9 ms, the longest 12 to 40 ms, and the log grew to 20 MiB; with SQLite's automatic checkpoint at the
-// same size it was 1 to 20 ms and 25 to 200 ms. Other sizes of the log made no clear difference.
+// A page that many commits change is copied once for all of them, so a long log costs the disk less than a short one.
 //
 // SQLite up to 3.51.2 can damage a database if a checkpoint that has nothing to copy begins just when a commit begins
 // the log anew (sqlite.org/wal.html, "The WAL-Reset Bug"). We use a newer one, and do not provoke it either: only this
@@ -37,8 +38,9 @@ type wal struct {
 	done  sync.WaitGroup
 	once  sync.Once
 
-	since   int64 // bytes written since the last kick; guarded by Store.wmu
-	version int64 // PRAGMA data_version after the last checkpoint
+	length  atomic.Int64 // of the log, guessed on the high side until a checkpoint has looked
+	due     atomic.Int64 // the length at which there is something to do
+	version int64        // PRAGMA data_version after the last checkpoint
 	failing bool
 }
 
@@ -46,11 +48,24 @@ const (
 	pageBytes    = 4096
 	viewPatience = 10 * time.Second
 	gateTime     = 250 * time.Millisecond
+
+	settleRounds = 3
+	little       = 256 << 10 // what the writer's place may be taken for
 )
 
-func (w *wal) start(s *Store) {
+// start begins with a log that nobody adds to yet.
+func (w *wal) start(s *Store) (err error) {
 	w.store, w.kick, w.quit = s, make(chan struct{}, 1), make(chan struct{})
+	w.due.Store(s.cfg.WALBytes)
+	if w.c, err = openCheckpointer(s.path); err != nil {
+		return err
+	}
+	if w.version, err = w.dataVersion(); err != nil {
+		_ = w.c.close()
+		return err
+	}
 	w.done.Go(w.run)
+	return nil
 }
 
 func (w *wal) stop() {
@@ -60,10 +75,9 @@ func (w *wal) stop() {
 
 // wrote is told about every commit. bytes is a guess on the high side; checkpoints learn the truth.
 func (w *wal) wrote(bytes int64) {
-	if w.since += bytes; w.since < w.store.cfg.WALBytes/4 {
+	if n, due := w.length.Add(bytes), w.due.Load(); n < due || !w.due.CompareAndSwap(due, n+w.store.cfg.WALBytes/4) {
 		return
 	}
-	w.since = 0
 	select {
 	case w.kick <- struct{}{}:
 	default:
@@ -96,12 +110,20 @@ func (w *wal) run() {
 // empty does what is due.
 func (w *wal) empty() error {
 	limit := w.store.cfg.WALBytes
-	size, err := w.passive()
-	if err != nil || size <= limit {
-		return err
+	size, err := w.settle()
+	if err == nil && size < limit*3/4 {
+		w.due.Store(limit)
+		return nil
 	}
-	busy, err := w.restart()
-	if err != nil || !busy || size <= 4*limit {
+	busy := false
+	if err == nil {
+		busy, err = w.restart()
+	}
+	if err == nil && !busy {
+		return nil
+	}
+	w.due.Store(max(limit, w.length.Load()+limit/4))
+	if err != nil || size <= 4*limit {
 		return err
 	}
 	cause := fmt.Errorf("sqlite: %w: reading took so long that the write-ahead log grew to %d MiB", core.ErrStorage, size>>20)
@@ -112,10 +134,41 @@ func (w *wal) empty() error {
 	return err
 }
 
+// settle has what is in the log copied and on disk, but for what is committed in the last moments, without holding
+// anybody up, and returns the size of the log.
+func (w *wal) settle() (size int64, err error) {
+	limit := w.store.cfg.WALBytes
+	if w.c != nil { // the guess may have been too high
+		if _, size, err = w.pragma("PRAGMA wal_checkpoint(NOOP)"); err != nil || size < limit*3/4 {
+			return size, err
+		}
+	}
+	n, err := w.passive()
+	if err != nil {
+		return size, err
+	}
+	size = max(size, n)
+	for range settleRounds {
+		begun := w.length.Load()
+		hurry := func() bool { return w.length.Load()-begun > limit/4 } // or the log would grow faster than it is emptied
+		if err := w.store.flush.run(hurry, w.quit); err != nil {
+			return size, err
+		}
+		if w.length.Load()-begun < little {
+			break
+		}
+		if n, err = w.passive(); err != nil {
+			return size, err
+		}
+		size = max(size, n)
+	}
+	return size, nil
+}
+
 // passive copies what can be copied without holding anybody up and returns the size of the log.
 func (w *wal) passive() (size int64, err error) {
 	if w.c == nil {
-		// The first one may not look at the version, so it runs like a restart: without commits beside it.
+		// A new connection may not look at the version, so this runs like a restart: without commits beside it.
 		w.store.wmu.Lock()
 		defer w.store.wmu.Unlock()
 		if w.c, err = openCheckpointer(w.store.path); err != nil {
@@ -132,17 +185,29 @@ func (w *wal) passive() (size int64, err error) {
 func (w *wal) restart() (busy bool, err error) {
 	w.store.wmu.Lock()
 	defer w.store.wmu.Unlock()
-	busy, _, err = w.checkpoint("PRAGMA wal_checkpoint(RESTART)")
+	if busy, _, err = w.checkpoint("PRAGMA wal_checkpoint(RESTART)"); err == nil && !busy {
+		w.length.Store(0)
+		w.due.Store(w.store.cfg.WALBytes)
+	}
 	return busy, err
 }
 
 func (w *wal) checkpoint(sql string) (busy bool, size int64, err error) {
+	if busy, size, err = w.pragma(sql); err == nil {
+		w.version, err = w.dataVersion()
+	}
+	return busy, size, err
+}
+
+// pragma makes a checkpoint, or none, and learns how long the log is.
+func (w *wal) pragma(sql string) (busy bool, size int64, err error) {
 	w.c.failed = nil
+	begun := w.length.Load()
 	if _, err = w.c.one(func(r row) { busy, size = r.ColumnBool(0), r.ColumnInt64(1)*pageBytes }, sql); err != nil {
 		return false, 0, err
 	}
-	w.version, err = w.dataVersion()
-	return busy, size, err
+	w.length.Add(size - begun)
+	return busy, size, nil
 }
 
 func (w *wal) dataVersion() (v int64, err error) {
