@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,6 +64,7 @@ func run() error {
 		flag.Usage()
 		os.Exit(2)
 	}
+	debug.SetGCPercent(400) // collecting our own garbage takes time that would seem to be the servers'
 	list, err := pick(o.only)
 	if err != nil {
 		return err

@@ -110,12 +110,20 @@ func Converse(ctx context.Context, n int, interval, d time.Duration, do func(ask
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
+			clock, err := newAlarm()
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer clock.close()
 			due := start.Add(interval * time.Duration(i) / time.Duration(n))
 			for seq := 1; time.Since(start) < d && ctx.Err() == nil; seq++ {
 				if interval == 0 {
 					due = time.Now()
 				}
-				time.Sleep(time.Until(due))
+				if errs[i] = clock.until(due); errs[i] != nil {
+					return
+				}
 				if errs[i] = do(i, seq); errs[i] != nil {
 					return
 				}
