@@ -29,7 +29,7 @@ var attributes = map[string]string{
 
 	"file": "its path", "moved": "where a damaged file is now", "saved": "how much of it was read", "id": "of a message in the outbox", "messages": "how many",
 	"names": "in a certificate", "until": "when a certificate ends",
-	"bytes": "a size", "used": "bytes of the database with data", "reusable": "bytes of the database without", "free": "bytes of the disk",
+	"bytes": "a size", "connections": "how many", "used": "bytes of the database with data", "reusable": "bytes of the database without", "free": "bytes of the disk",
 	"least": "bytes that must stay free", "limit": "bytes at which the oldest data goes", "files": "descriptors that the process may have",
 	"mqtt_connections": "the limit", "mqtt_pending": "the limit", "https_connections": "the limit",
 

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
@@ -52,6 +53,9 @@ type Limits struct {
 	// MQTTUnreadBytes is how many bytes may wait in memory for all connections of one device together that do not read. 0
 	// is DefaultMQTTUnreadBytes.
 	MQTTUnreadBytes int
+	// MQTTUnreadTotalBytes is how many bytes may wait in memory for all devices together that do not read. 0 is
+	// DefaultMQTTUnreadTotalBytes, or half of the memory limit of the process (GOMEMLIMIT) if that is less.
+	MQTTUnreadTotalBytes int
 	// MQTTAutoRegistered is how many plain MQTT devices a tenant may have until certificates of its registered authorities make
 	// no further ones. 0 is DefaultMQTTAutoRegistered.
 	MQTTAutoRegistered int
@@ -78,6 +82,7 @@ const (
 	DefaultMQTTSessionsPerDevice      = 1_000
 	DefaultMQTTSubscriptionsPerDevice = 10_000
 	DefaultMQTTUnreadBytes            = 64 << 20
+	DefaultMQTTUnreadTotalBytes       = 1 << 30
 
 	DefaultMQTTAutoRegistered = 100_000
 
@@ -117,6 +122,7 @@ func (l Limits) effective(descriptors int) Limits {
 		{&l.MQTTSessionsPerDevice, DefaultMQTTSessionsPerDevice},
 		{&l.MQTTSubscriptionsPerDevice, DefaultMQTTSubscriptionsPerDevice},
 		{&l.MQTTUnreadBytes, DefaultMQTTUnreadBytes},
+		{&l.MQTTUnreadTotalBytes, int(min(DefaultMQTTUnreadTotalBytes, debug.SetMemoryLimit(-1)/2))},
 		{&l.MQTTAutoRegistered, DefaultMQTTAutoRegistered},
 		{&l.MQTTRetained, DefaultMQTTRetained},
 		{&l.MQTTRetainedBytes, DefaultMQTTRetainedBytes},

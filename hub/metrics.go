@@ -59,6 +59,7 @@ func connectionMetrics(p *parts) []metrics.Metric {
 		{Name: "mqtt_messages_throttled_total", Help: "Messages discarded because there were too many in a second.", Kind: counter, Label: "direction", Value: "out", Read: number(&mqtt.ThrottledOut)},
 		{Name: "mqtt_reads_delayed_total", Help: "Times that a client was not read from for a moment, because it had sent too many bytes in a second.", Kind: counter, Read: number(&mqtt.ReadsDelayed)},
 		{Name: "mqtt_slow_clients_total", Help: "Connections closed because the client did not read.", Kind: counter, Read: number(&mqtt.SlowClients)},
+		{Name: "mqtt_shed_clients_total", Help: "Of these, because too much waited for all clients together.", Kind: counter, Read: number(&mqtt.Shed)},
 		{Name: "mqtt_protocol_failures_total", Help: "Connections closed because the client broke the protocol.", Kind: counter, Read: number(&mqtt.ProtocolFailures)},
 		{Name: "mqtt_connections_pending", Help: "Open MQTT connections that have not signed in yet.", Kind: gauge, Read: func() (float64, bool) { return float64(p.pending.Open()), true }},
 		{Name: "connections_delayed_total", Help: "Connections that had to wait because others from their address, or many in all, had come to nothing.", Kind: counter, Read: func() (float64, bool) { return float64(p.pace.Delayed()), true }},

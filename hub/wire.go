@@ -305,7 +305,7 @@ func (h *Hub) assemble(p *parts) {
 	p.broker = broker.New(broker.Config{
 		Committer: p.committer, Store: p.store, Logger: h.cfg.Logger, Refused: p.refusals.Add,
 		ConnectTimeout: p.limits.ConnectTimeout, Pending: p.pending, Pace: p.pace, Quota: p.deviceQuota, MaxConnections: p.limits.MQTTConnections,
-		MaxSessions: p.limits.MQTTSessions,
+		MaxSessions: p.limits.MQTTSessions, MaxUnreadBytes: p.limits.MQTTUnreadTotalBytes,
 		Limits:      core.Limits{Sessions: p.limits.MQTTSessionsPerDevice, DeviceFilters: p.limits.MQTTSubscriptionsPerDevice, DeviceUnread: p.limits.MQTTUnreadBytes},
 		MaxRetained: p.limits.MQTTRetained, MaxRetainedBytes: int64(p.limits.MQTTRetainedBytes),
 	})

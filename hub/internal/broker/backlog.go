@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 )
@@ -13,7 +16,28 @@ import (
 type backlog struct {
 	bytes atomic.Int64
 	most  int64
-	users int // connections; with the broker's lock
+	all   *unread
+	first *conn // of its connections; with the broker's lock
+}
+
+// unread is what waits in memory for all devices together, in steps, so that it costs nothing where little waits.
+type unread struct {
+	bytes atomic.Int64
+	most  int64
+	shed  func() // has some of it go; called by one at a time, on a goroutine of its own
+	busy  atomic.Bool
+}
+
+// unreadStep is a power of two: what waits for a connection is rounded down to it.
+const unreadStep = 16 << 10
+
+func (u *unread) add(n int64) {
+	if u.bytes.Add(n) > u.most && n > 0 && !u.busy.Swap(true) {
+		go func() {
+			defer u.busy.Store(false)
+			u.shed()
+		}()
+	}
 }
 
 const (
@@ -34,11 +58,14 @@ func (b *Broker) joinBacklog(c *conn) {
 	defer b.mu.Unlock()
 	l := b.backlogs[n]
 	if l == nil {
-		l = &backlog{}
+		l = &backlog{all: &b.unread}
 		b.backlogs[n] = l
 	}
 	l.most = int64(most)
-	l.users++
+	if c.sibling = l.first; c.sibling != nil {
+		c.sibling.elder = c
+	}
+	l.first = c
 	c.out.device = l
 }
 
@@ -54,11 +81,97 @@ func (b *Broker) leaveBacklog(c *conn) {
 		return
 	}
 	l.bytes.Add(-charged)
+	if steps := charged &^ (unreadStep - 1); steps > 0 {
+		l.all.add(-steps)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l.users--; l.users == 0 {
+	if c.elder != nil {
+		c.elder.sibling = c.sibling
+	} else {
+		l.first = c.sibling
+	}
+	if c.sibling != nil {
+		c.sibling.elder = c.elder
+	}
+	c.elder, c.sibling = nil, nil
+	if l.first == nil {
 		delete(b.backlogs, c.grant.Device)
 	}
+}
+
+// shedWait bounds how long a connection that was closed may take to end, until others are closed in its place.
+const shedWait = 5 * time.Second
+
+// shed closes connections of the devices for which most waits, until what waits for all is an eighth below its bound. What is
+// stored of it waits in storage.
+func (b *Broker) shed() {
+	u := &b.unread
+	left := u.bytes.Load()
+	used := left
+	var closed []*conn
+	for _, l := range b.largestBacklogs() {
+		for _, c := range b.connsOf(l) {
+			if left <= u.most-u.most/8 {
+				break
+			}
+			o := c.out
+			o.mu.Lock()
+			if steps := o.charged &^ (unreadStep - 1); steps > 0 && !o.dead {
+				left -= steps
+				c.slow()
+				closed = append(closed, c)
+			}
+			o.mu.Unlock()
+		}
+	}
+	timeout := time.NewTimer(shedWait)
+	defer timeout.Stop()
+	if len(closed) == 0 { // there is nothing but crumbs
+		<-timeout.C
+		return
+	}
+	b.stats.Shed.Add(int64(len(closed)))
+	b.log.Warn("too much waited in memory for clients that do not read; those for whom most did are closed",
+		"bytes", used, "connections", len(closed))
+	for _, c := range closed {
+		select {
+		case <-c.left:
+		case <-timeout.C:
+			return
+		}
+	}
+}
+
+// largestBacklogs returns the backlogs, those first that are largest.
+func (b *Broker) largestBacklogs() []*backlog {
+	type sized struct {
+		*backlog
+		n int64
+	}
+	b.mu.Lock()
+	list := make([]sized, 0, len(b.backlogs))
+	for _, l := range b.backlogs {
+		if n := l.bytes.Load(); n >= unreadStep {
+			list = append(list, sized{l, n})
+		}
+	}
+	b.mu.Unlock()
+	slices.SortFunc(list, func(x, y sized) int { return cmp.Compare(y.n, x.n) })
+	out := make([]*backlog, len(list))
+	for i, l := range list {
+		out[i] = l.backlog
+	}
+	return out
+}
+
+func (b *Broker) connsOf(l *backlog) (list []*conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := l.first; c != nil; c = c.sibling {
+		list = append(list, c)
+	}
+	return list
 }
 
 // charge brings the backlog up to date. With the lock.
@@ -68,6 +181,9 @@ func (o *outgoing) charge() {
 	}
 	if now := int64(o.held + o.flying + len(o.buf) + o.written); now != o.charged {
 		o.device.bytes.Add(now - o.charged)
+		if steps := now&^(unreadStep-1) - o.charged&^(unreadStep-1); steps != 0 {
+			o.device.all.add(steps)
+		}
 		o.charged = now
 	}
 }

@@ -50,6 +50,9 @@ type Config struct {
 	WriteTimeout time.Duration
 	// Pending bounds connections that have not signed in yet. nil: DefaultPending in all.
 	Pending *listen.Gate
+	// MaxUnreadBytes bounds what waits in memory for all devices together: beyond it connections of those are closed for which
+	// most waits. 0: DefaultMaxUnreadBytes.
+	MaxUnreadBytes int
 	// Pace slows down connections from where others have come to nothing. nil: none is.
 	Pace *listen.Pace
 	// Quota says which devices sign in too often: such a one counts as failed. nil: none does.
@@ -66,6 +69,7 @@ const (
 	DefaultConnectTimeout   = 10 * time.Second
 	DefaultPending          = 4096
 	DefaultMaxSessions      = 500_000
+	DefaultMaxUnreadBytes   = 1 << 30
 	DefaultMaxRetained      = 500_000
 	DefaultMaxRetainedBytes = 256 << 20
 )
@@ -115,6 +119,7 @@ type Broker struct {
 	mu       sync.Mutex
 	current  map[core.SessionKey]*conn // signed in and not yet unbound
 	backlogs map[core.DeviceNum]*backlog
+	unread   unread
 
 	arrivals arrivals // has a lock of its own
 }
@@ -141,6 +146,7 @@ type Stats struct {
 	ThrottledIn, ThrottledOut     atomic.Int64 // messages discarded because a client had too many in a second
 	ReadsDelayed                  atomic.Int64 // times that a client was not read from because it had sent too many bytes in a second
 	SlowClients, ProtocolFailures atomic.Int64 // connections closed for it
+	Shed                          atomic.Int64 // of the slow ones: because too much waited for all together
 }
 
 // New returns a Broker that serves nothing yet.
@@ -166,6 +172,9 @@ func New(cfg Config) *Broker {
 	if cfg.MaxRetainedBytes == 0 {
 		cfg.MaxRetainedBytes = DefaultMaxRetainedBytes
 	}
+	if cfg.MaxUnreadBytes <= 0 {
+		cfg.MaxUnreadBytes = DefaultMaxUnreadBytes
+	}
 	cfg.Limits = limits(cfg.Limits, DefaultLimits)
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger,
@@ -180,6 +189,7 @@ func New(cfg Config) *Broker {
 		current:  map[core.SessionKey]*conn{},
 		backlogs: map[core.DeviceNum]*backlog{},
 	}
+	b.unread.most, b.unread.shed = int64(cfg.MaxUnreadBytes), b.shed
 	b.SetDialects(cfg.Dialects)
 	return b
 }

@@ -75,6 +75,9 @@ type conn struct {
 	welcomed  chan struct{} // closed when CONNACK is on its way
 	stuck     chan struct{} // closed when the disk refuses the end of the session
 	done      chan struct{} // closed when the session is given up
+	left      chan struct{} // closed when nothing waits for the client any more
+
+	elder, sibling *conn // others of the same device; with the broker's lock
 }
 
 // maxTopics bounds the topics that a connection's cache holds; then it is emptied.
@@ -129,6 +132,7 @@ func (c *conn) serve(ctx context.Context) {
 	c.b.remove(c)
 	c.drain()
 	c.b.leaveBacklog(c)
+	close(c.left)
 	c.release()
 	c.src.finish()
 	var e *mqtt.Error

@@ -50,7 +50,7 @@ func (b *Broker) signIn(ctx context.Context, src *source, claim core.Claim) (*co
 		defer src.Forget()
 	}
 	src.attempt.at(core.StageConnect, claim)
-	c := &conn{b: b, src: src, welcomed: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{})}
+	c := &conn{b: b, src: src, welcomed: make(chan struct{}), stuck: make(chan struct{}), done: make(chan struct{}), left: make(chan struct{})}
 	c.settled.L = &c.mu
 	c.attach()
 	c.frames = mqtt.NewFrameReader(c.buf, b.cfg.Limits.MaxPacketBytes)
