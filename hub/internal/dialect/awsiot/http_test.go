@@ -379,7 +379,7 @@ func TestAPICoverage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Coverage: the HTTP APIs of AWS IoT\n\nEvery operation of the service models (botocore 1.44.5, read 2026-11). The page is made by `go test ./hub/internal/dialect/awsiot -run TestAPICoverage -update`, and a test compares it\n" +
 		"with the table of routes. What is not there is answered with `InvalidRequestException` and a message that says so; nothing is changed.\n" +
-		"The behaviour of those that are there is tested by the stories in `control_test.go`, `data_test.go`, `provider_test.go` and `provision_test.go` of `hub/internal/dialect/awsiot`.\n")
+		"The behaviour of those that are there is tested by the stories in `control_test.go`, `control_policy_test.go`, `control_search_test.go`, `data_test.go`, `provider_test.go` and `provision_test.go` of `hub/internal/dialect/awsiot`.\n")
 	all := operations()
 	slices.SortStableFunc(all, func(a, b operation) int { return strings.Compare(a.name, b.name) })
 	for _, p := range []plane{control, data, jobsData, discovery, provider} {
