@@ -102,6 +102,8 @@ def test_boto3_with_lent_credentials(account, alias, device, middle):
     middle()
     data, iot = device.hub.boto("iot-data", **keys), device.hub.boto("iot", **keys)
     data.publish(topic="own/temp", payload=b"x")
+    identity = device.hub.boto("sts", **keys).get_caller_identity()
+    assert identity["Arn"].endswith(f":assumed-role/device/{device.certificate_id}")
     assert refused(data.publish, topic="others/temp", payload=b"x") == "ForbiddenException"
     assert refused(data.get_thing_shadow, thingName=device.name) == "ForbiddenException"
     for call, named in ((iot.list_things, {}), (iot.create_thing, {"thingName": account.name("thing")}),

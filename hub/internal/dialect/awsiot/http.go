@@ -83,6 +83,7 @@ type call struct {
 
 	account     account
 	signer      *signer         // nil: a certificate
+	pass        *signer         // who has signed with a pass; signer is nil then
 	certificate string          // id of the certificate that the client has shown, or that a pass stands for, if no key signed
 	thing       *thing          // that the certificate's policies may ask about; nil: none
 	bound       []*policy.Bound // its policies

@@ -219,7 +219,7 @@ func (c *call) authenticateCertificate() error {
 // authenticatePass has a request that was signed with a pass be one of the certificate that the pass stands for.
 func (c *call) authenticatePass() error {
 	a, id := c.signer.account, c.signer.certificate
-	c.signer = nil
+	c.pass, c.signer = c.signer, nil
 	_, leaf, err := c.d.leafOf(c.ctx(), a.Tenant, id)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package awsiot
 
 import (
+	"cmp"
 	"encoding/xml"
 	"net/http"
 	"net/url"
@@ -60,8 +61,9 @@ func (c *call) answerQuery(sig *sigv4.Signature, req *sigv4.Request) (any, error
 		Account string   `xml:"GetCallerIdentityResult>Account"`
 		Request string   `xml:"ResponseMetadata>RequestId"`
 	}
+	who := cmp.Or(c.signer, c.pass)
 	body, err := xml.Marshal(response{
-		NS: identityNamespace, ARN: c.signer.arn(), UserID: c.signer.userID(), Account: c.account.ID, Request: c.id,
+		NS: identityNamespace, ARN: who.arn(), UserID: who.userID(), Account: c.account.ID, Request: c.id,
 	})
 	return xmlReply(body), err
 }

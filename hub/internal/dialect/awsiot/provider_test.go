@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func TestCredentialsProvider(t *testing.T) {
 		step{do: "GET /role-aliases/cameras", want: forbidden},
 		step{do: "POST /policies/all", body: policyBody(`{"Version":"2012-10-17","Statement":[]}`), want: forbidden},
 	)
+	if w := g.send(g.signedFor("POST", "/", askIdentity, "sts", DefaultRegion, pass)); !strings.Contains(w.Body.String(), ":assumed-role/device/"+g.values["id"]+"</Arn>") {
+		t.Errorf("the identity is %d, %s", w.Code, w.Body)
+	}
 	as := func(k sigv4.Credentials, s ...step) {
 		t.Helper()
 		g.key = k
@@ -121,6 +125,9 @@ func TestCredentialsProvider(t *testing.T) {
 
 	as(operator, step{do: "PUT /certificates/${id}?newStatus=INACTIVE"})
 	as(pass, step{do: "POST /topics/mine", service: serviceData, body: "x", want: forbidden})
+	if w := g.send(g.signedFor("POST", "/", askIdentity, "sts", DefaultRegion, pass)); w.Code != http.StatusForbidden {
+		t.Errorf("the identity of what opens nothing is %d, %s", w.Code, w.Body)
+	}
 	as(operator, step{do: "PUT /certificates/${id}?newStatus=ACTIVE"})
 	as(pass, step{do: "POST /topics/mine", service: serviceData, body: "x"})
 	g.advance(time.Hour)
