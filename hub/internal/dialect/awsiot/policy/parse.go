@@ -56,6 +56,9 @@ func parse(text []byte) (*Document, error) {
 	if err := decode(text, &raw); err != nil {
 		return nil, err
 	}
+	if err := checkTwins(text); err != nil {
+		return nil, err
+	}
 	variables := true
 	switch {
 	case raw.Version == nil:
@@ -243,6 +246,40 @@ func checkMembers(text []byte, v any) error {
 		}
 	}
 	return nil
+}
+
+// checkTwins refuses members that come twice anywhere in a document that is JSON: encoding/json would forget the first one, and a
+// condition with it.
+func checkTwins(text []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	var open []map[string]bool // of each object or array (nil) that is not closed, the names so far
+	name := false              // a name comes next, or the end
+	for {
+		t, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("syntax: %w", err)
+		}
+		switch t {
+		case json.Delim('{'):
+			open = append(open, map[string]bool{})
+		case json.Delim('['):
+			open = append(open, nil)
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		default:
+			if key, ok := t.(string); ok && name {
+				names := open[len(open)-1]
+				if names[key] {
+					return fmt.Errorf("element %.60q comes twice", key)
+				}
+				names[key], name = true, false
+				continue
+			}
+		}
+		name = len(open) > 0 && open[len(open)-1] != nil
+	}
 }
 
 // validAction reports whether a text is "*" or of the form service:Name, with wildcards.

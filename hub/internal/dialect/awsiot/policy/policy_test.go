@@ -157,6 +157,8 @@ func TestParseRefuses(t *testing.T) {
 		"action is number": doc(`{"Effect":"Allow","Action":1,"Resource":"*"}`), "null action": doc(`{"Effect":"Allow","Action":[null],"Resource":"*"}`),
 		"no resource": doc(`{"Effect":"Allow","Action":"iot:*"}`), "resource": doc(allow("iot:*", "topic/a")),
 		"principal":        doc(`{"Effect":"Allow","Principal":"*","Action":"iot:*","Resource":"*"}`),
+		"condition twice":  doc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"iot:ClientId":"a"},"StringEquals":{"iot:DomainName":"b"}}}`),
+		"key twice":        doc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"iot:ClientId":"a","iot:ClientId":"b"}}}`),
 		"open variable":    doc(allow("iot:*", arn+"topic/${iot:ClientId")),
 		"no variable":      doc(allow("iot:*", arn+"topic/${}")),
 		"operator":         condition1("StringIs", "iot:ClientId", `"x"`),
