@@ -87,6 +87,24 @@ def test_v5_session_is_resumed(thing, account, closing, middle):
     assert second.inbox.get().payload == b"kept"
 
 
+def test_sessions_of_versions_are_apart(thing, account):
+    """A session that was made over MQTT 3.1.1 is none for MQTT 5."""
+    old = V3(thing, clean_session=False)
+    old.connect()
+    old.subscribe(f"{thing.name}/a")
+    old.close()
+    again = V3(thing, clean_session=False)
+    assert again.connect()["session_present"] is True
+    again.close()
+    new = V5(thing, session_behavior=mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS, connect_options=mqtt5.ConnectPacket(
+        client_id=thing.name, keep_alive_interval_sec=30, session_expiry_interval_sec=600))
+    assert new.connect().connack_packet.session_present is False
+    new.close()
+    last = V3(thing, clean_session=False)
+    assert last.connect()["session_present"] is False
+    last.close()
+
+
 def test_v5_longer_sessions_are_shortened(thing, closing):
     client = V5(thing, connect_options=mqtt5.ConnectPacket(
         client_id=thing.name, keep_alive_interval_sec=30, session_expiry_interval_sec=0xFFFFFFFE))

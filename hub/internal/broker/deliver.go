@@ -204,7 +204,7 @@ func (b *Broker) wipe(tx *commit.Tx, s *session) error {
 	if c == nil {
 		return nil
 	}
-	empty, err := b.create(tx, c.grant, 0)
+	empty, err := b.create(tx, c.grant, c.version, 0)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect"
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
+	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
 // A session is what subscriptions and queues belong to. It is stored if it outlives its connection (Num is then not
@@ -179,8 +180,8 @@ func (b *Broker) forget(tx *commit.Tx, s *session) error {
 }
 
 // create makes the session of a grant; it is stored if it shall outlive the connection, which is for so long.
-func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*session, error) {
-	s := newSession(core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now(), Expiry: expiry})
+func (b *Broker) create(tx *commit.Tx, g core.Grant, v mqtt.Version, expiry time.Duration) (*session, error) {
+	s := newSession(core.Session{Key: g.Session, Device: g.Device, Limits: g.Limits, Created: tx.Now(), Expiry: expiry, Version: uint8(v)})
 	if expiry > 0 {
 		if err := tx.InsertSession(&s.Session); err != nil {
 			return nil, err
@@ -195,6 +196,11 @@ func (b *Broker) create(tx *commit.Tx, g core.Grant, expiry time.Duration) (*ses
 	return s, nil
 }
 
+// strange reports whether a session was made by a version of MQTT that the platform keeps apart from the connection's.
+func (c *conn) strange(s *session) bool {
+	return c.grant.Profile.SeparateSessions && s.Version != 0 && (mqtt.Version(s.Version) == mqtt.V5) != (c.version == mqtt.V5)
+}
+
 // bind gives a connection that has signed in its session, and answers CONNECT when that is on disk. An older connection
 // of the session has ended before, see evict.
 func (b *Broker) bind(tx *commit.Tx, c *conn) error {
@@ -202,7 +208,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		return errClosed
 	}
 	s := b.sessions[c.grant.Session]
-	if s != nil && (c.clean || !s.stored()) {
+	if s != nil && (c.clean || !s.stored() || c.strange(s)) {
 		if err := b.forget(tx, s); err != nil {
 			return err
 		}
@@ -217,7 +223,7 @@ func (b *Broker) bind(tx *commit.Tx, c *conn) error {
 		if err != nil {
 			return err
 		}
-		if s, err = b.create(tx, c.grant, c.expiry); err != nil {
+		if s, err = b.create(tx, c.grant, c.version, c.expiry); err != nil {
 			return err
 		}
 	}

@@ -218,3 +218,48 @@ func TestFullQueueRefuses(t *testing.T) {
 		t.Errorf("dropped: got %d, want 3", got)
 	}
 }
+
+// Where a platform keeps sessions of MQTT 5 apart, they are not resumed by older versions, nor theirs by MQTT 5, also over a
+// restart. MQTT 3.1 and 3.1.1 are one.
+func TestSeparateSessions(t *testing.T) {
+	for _, separate := range []bool{false, true} {
+		for _, restart := range []bool{false, true} {
+			dir := t.TempDir()
+			h := startHub(t, dir, Config{})
+			profile := func(g *core.Grant) { g.Profile.SeparateSessions = separate }
+			h.plain.grant = profile
+			before := mqtt.Version(0)
+			for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5, mqtt.V5, mqtt.V311, mqtt.V31, mqtt.V5} {
+				c := h.dial()
+				ack := c.Connect(mqtt.Connect{Version: v, ClientID: "pump", Username: "t", HasUsername: true, SessionExpiry: expiryOfVersion(v)})
+				want := before != 0 && (!separate || (before == mqtt.V5) == (v == mqtt.V5))
+				if v != mqtt.V31 && ack.SessionPresent != want { // 3.1 does not say
+					t.Errorf("separate %v, restart %v: %v after %v: present %v, want %v", separate, restart, v, before, ack.SessionPresent, want)
+				}
+				if got := h.publish("q", 1, "x"); (got == 1) != want {
+					t.Errorf("separate %v, restart %v: %v after %v: a message reached %d", separate, restart, v, before, got)
+				}
+				if want {
+					c.ReceiveMessage()
+				}
+				c.Subscribe("q", 1)
+				c.Disconnect()
+				eventually(t, "disconnection", func() bool { return h.broker.stats.Connections.Load() == 0 })
+				if before = v; restart {
+					h.stop()
+					h = startHub(t, dir, Config{})
+					h.plain.grant = profile
+				}
+			}
+			h.stop()
+		}
+	}
+}
+
+// expiryOfVersion is the session expiry interval to ask for, where the version has one.
+func expiryOfVersion(v mqtt.Version) uint32 {
+	if v == mqtt.V5 {
+		return 600
+	}
+	return 0
+}

@@ -149,6 +149,7 @@ type Session struct {
 	Created time.Time
 	Expiry  time.Duration // how long it outlives its connection, in whole seconds; or Forever
 	Expires time.Time     // when it ends if no connection comes; zero: never, or there is a connection
+	Version uint8         // MQTT protocol level of the connection that made it: 3, 4 or 5; 0: not known
 }
 
 // A Subscription is one filter of a session.

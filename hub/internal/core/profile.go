@@ -20,6 +20,9 @@ type Profile struct {
 	RefuseUnoffered bool
 	// RetainedExact sends retained messages to those only who subscribe to their very topic, without a wildcard.
 	RetainedExact bool
+	// SeparateSessions keeps clients of MQTT 5 from going on with a session that an older version has made, and the other way
+	// round: they begin a new one.
+	SeparateSessions bool
 	// HidesReach keeps from publishers whether anybody subscribes to what they publish: MQTT 5 acknowledgements say
 	// "success" and not "no matching subscribers".
 	HidesReach bool

@@ -17,7 +17,7 @@ var scans = []string{
 	"SELECT id, created, deleting FROM tenants ORDER BY id",
 	"SELECT seq FROM sqlite_sequence",
 	"SELECT id, hash, name, scope, tenant, created, expires FROM tokens ORDER BY id",
-	"SELECT num, tenant, dialect, client, device, created, expires, expiry FROM sessions WHERE tenant <> '' ORDER BY num",
+	"SELECT num, tenant, dialect, client, device, created, expires, expiry, version FROM sessions WHERE tenant <> '' ORDER BY num",
 	"SELECT session, filter, qos, identifier, no_local, as_published, retain_handling, retained_from FROM subscriptions ORDER BY session, filter",
 	"SELECT session, count(*)",
 	"SELECT num, tenant, dialect, client, device, delay, due, lasts, qos, retain, topic, properties, payload FROM wills ORDER BY num",

@@ -28,9 +28,12 @@ var schema3 string
 //go:embed schema/004.sql
 var schema4 string
 
+//go:embed schema/005.sql
+var schema5 string
+
 // migrations bring the schema from version i to i+1. A released one is never changed, only followed by another, and
 // each has a test that opens a file of the version before.
-var migrations = []string{schema1, schema2, schema3, schema4}
+var migrations = []string{schema1, schema2, schema3, schema4, schema5}
 
 // openWriter opens the connection that writes. What is set here was chosen by measurement:
 //

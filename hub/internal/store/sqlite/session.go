@@ -29,12 +29,13 @@ func (r *reader) Sessions() iter.Seq2[core.Session, error] {
 	return each(r.c.rows("SELECT "+sessionColumns+" FROM sessions WHERE tenant <> '' ORDER BY num"), session)
 }
 
-const sessionColumns = "num, tenant, dialect, client, device, created, expires, expiry"
+const sessionColumns = "num, tenant, dialect, client, device, created, expires, expiry, version"
 
 func session(r row) core.Session {
 	return core.Session{
 		Num: r.ColumnInt64(0), Key: core.SessionKey{Tenant: core.TenantID(r.ColumnText(1)), Dialect: r.ColumnText(2), ClientID: r.ColumnText(3)},
 		Device: core.DeviceNum(r.ColumnInt64(4)), Created: r.time(5), Expires: r.time(6), Expiry: interval(r.ColumnInt64(7)),
+		Version: uint8(r.ColumnInt64(8)),
 	}
 }
 
@@ -106,8 +107,8 @@ func (r *reader) QueueSizes() iter.Seq2[store.QueueSize, error] {
 }
 
 func (t *tx) InsertSession(s *core.Session) error {
-	err := t.c.exec("INSERT INTO sessions (tenant, dialect, client, device, created, expires, expiry) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		s.Key.Tenant, s.Key.Dialect, s.Key.ClientID, s.Device, micro(s.Created), micro(s.Expires), seconds(s.Expiry))
+	err := t.c.exec("INSERT INTO sessions (tenant, dialect, client, device, created, expires, expiry, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		s.Key.Tenant, s.Key.Dialect, s.Key.ClientID, s.Device, micro(s.Created), micro(s.Expires), seconds(s.Expiry), int64(s.Version))
 	if err != nil {
 		return exists(err, "session", s.Key)
 	}

@@ -119,7 +119,7 @@ func testRecordsOrder(t *testing.T, open driver) {
 // insertSession makes a session of the tenant "t".
 func insertSession(t *testing.T, s store.Store, client string) core.Session {
 	t.Helper()
-	x := core.Session{Key: core.SessionKey{Tenant: "t", Dialect: "a", ClientID: client}, Device: 3, Created: base}
+	x := core.Session{Key: core.SessionKey{Tenant: "t", Dialect: "a", ClientID: client}, Device: 3, Created: base, Version: 5}
 	update(t, s, func(tx store.Tx) error { return tx.InsertSession(&x) })
 	return x
 }
