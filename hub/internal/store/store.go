@@ -187,7 +187,9 @@ type SampleReader interface {
 // SampleWriter writes samples.
 type SampleWriter interface {
 	AppendBlock(b *core.Block) error // b may be reused afterwards; makes the series when there is none
-	DeleteSeries(n core.DeviceNum, prefix string) error
+	// DeleteSeries deletes at most about limit rows of the series of a device whose channels begin with prefix. It returns how
+	// many; 0 is the end.
+	DeleteSeries(n core.DeviceNum, prefix string, limit int) (changed int, err error)
 }
 
 // RecordReader reads what dialects keep for themselves: small values under keys of their own making, "interface/x/1".

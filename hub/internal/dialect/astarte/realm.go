@@ -1,14 +1,12 @@
 package astarte
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -191,6 +189,7 @@ const (
 	keyRealm      = "realm"
 	keyInterfaces = "interface/"
 	keyDevices    = "device/"
+	keyDropped    = "dropped/" // by name: drafts that are deleted, and have data left
 )
 
 func interfaceKey(name string, major int) string {
@@ -292,6 +291,9 @@ func (d *Dialect) installInterface(tx *commit.Tx, r *realm, i *astartewire.Inter
 	if err != nil {
 		return err
 	}
+	if _, err := tx.Record(r.Name, dialectName, keyDropped+i.Name); i.Major == 0 && err == nil {
+		return fmt.Errorf("install interface %s:%d: its data are being deleted: %w", i.Name, i.Major, errInterfaceExists)
+	}
 	if err := r.mayInstall(i); err != nil {
 		return fmt.Errorf("install interface %s:%d: %w", i.Name, i.Major, err)
 	}
@@ -348,87 +350,5 @@ func (d *Dialect) putInterface(tx *commit.Tx, r *realm, i *astartewire.Interface
 		return err
 	}
 	d.setRealm(tx, r.with(i))
-	return nil
-}
-
-// deleteInterface removes a draft (major 0) that no device declares, and the data that devices have left under it,
-// which a later draft of the same name could not read: errInterfaceNotFound, errNotDraft, errInterfaceInUse.
-func (d *Dialect) deleteInterface(tx *commit.Tx, r *realm, name string, major int) error {
-	r, err := d.realmIn(tx, r.Name)
-	if err != nil {
-		return err
-	}
-	switch i := r.iface(name, major); {
-	case major != 0: // looked at first, as on the platform
-		return fmt.Errorf("delete interface %s:%d: %w", name, major, errNotDraft)
-	case i == nil:
-		return fmt.Errorf("delete interface %s:%d: %w", name, major, errInterfaceNotFound)
-	}
-	if err := dropDraft(tx, r.Name, name); err != nil {
-		return fmt.Errorf("delete interface %s:%d: %w", name, major, err)
-	}
-	if err := tx.DeleteRecord(r.Name, dialectName, interfaceKey(name, major)); err != nil {
-		return err
-	}
-	d.setRealm(tx, r.without(name, major))
-	return nil
-}
-
-// dropDraft deletes what devices have stored under a draft, or returns errInterfaceInUse if one declares it.
-//
-// It looks at every device of the realm. A record for each device and draft, which would spare that, costs more: it has
-// to be kept with each introspection, and a device could have thousands of them written and deleted by one message.
-func dropDraft(tx *commit.Tx, realmName core.TenantID, name string) error {
-	var left []core.DeviceKey
-	for rec, err := range tx.Records(realmName, dialectName, keyDevices) {
-		if err != nil {
-			return err
-		}
-		if !bytes.Contains(rec.Value, []byte(name)) {
-			continue
-		}
-		k := deviceKey(realmName, strings.TrimPrefix(rec.Key, keyDevices))
-		m, err := parseModel(k, rec.Value)
-		if err != nil {
-			return err
-		}
-		if v, ok := m.Introspection[name]; ok && v.Major == 0 {
-			return errInterfaceInUse
-		}
-		if _, ok := m.previous(name, 0); ok {
-			left = append(left, k) // not deleted yet: a driver need not bear writes during an iteration
-		}
-	}
-	for _, k := range left {
-		if err := dropData(tx, k, versioned(name, 0)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropData deletes what a device has stored under an interface, given as NAME:MAJOR.
-func dropData(tx *commit.Tx, k core.DeviceKey, version string) error {
-	dev, err := tx.Device(k)
-	if errors.Is(err, core.ErrNotFound) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if err := tx.DeleteSeries(dev.Num, version+"/"); err != nil {
-		return err
-	}
-	for _, side := range []core.Side{core.Reported, core.Desired} {
-		doc := core.DocumentKey{Device: dev.Num, Name: version, Side: side}
-		entries, err := tx.Entries(doc)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if err := tx.DeleteEntry(doc, e.Path); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }

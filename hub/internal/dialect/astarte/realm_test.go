@@ -140,7 +140,7 @@ func TestDeleteInterface(t *testing.T) {
 	r := newRig(t)
 	r.realm("test", draft, temps, strings.Replace(strings.Replace(config, `"version_major":1,"version_minor":0`, `"version_major":0,"version_minor":1`, 1), "Config", "DraftConfig", 1))
 	del := func(name string, major int) error {
-		return r.try(func(tx *commit.Tx) error { return r.d.deleteInterface(tx, r.current("test"), name, major) })
+		return r.d.deleteInterface(t.Context(), r.current("test"), name, major)
 	}
 	wantIs(t, del("org.example.Temps", 1), errNotDraft)
 	wantIs(t, del("org.example.Nothing", 0), errInterfaceNotFound)
@@ -177,6 +177,60 @@ func TestDeleteInterface(t *testing.T) {
 	}
 }
 
+// TestDraftInSlices: no transaction deletes more than a little, and one that was cut off in the middle is gone on with before
+// the next draft of that name is installed.
+func TestDraftInSlices(t *testing.T) {
+	r := newRig(t)
+	r.realm("test", draft)
+	c := r.online()
+	c.declares("org.example.Draft:0:1")
+	const n = 4 * draftRows
+	s := &core.Series{Device: c.dev.Num, Channel: "org.example.Draft:0/a"}
+	if err := r.try(func(tx *commit.Tx) error {
+		for i := range n {
+			b := core.Block{Series: s}
+			b.Add(int64(i), int64(i), core.AppendInt(nil, 1))
+			if err := tx.AppendBlock(&b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.declares()
+	if err := r.try(func(tx *commit.Tx) error { return r.d.forgetInterface(tx, r.current("test"), "org.example.Draft", 0) }); err != nil {
+		t.Fatal(err)
+	}
+	wantIs(t, r.install("test", draft), errInterfaceExists)
+	from, before := keyDevices, n
+	for slices := 0; ; slices++ {
+		err := r.try(func(tx *commit.Tx) (err error) {
+			from, err = dropSome(tx, "test", "org.example.Draft", from)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := len(c.samples("org.example.Draft:0/a"))
+		if before-left > draftRows {
+			t.Fatalf("%d samples deleted at once", before-left)
+		}
+		if before = left; left == 0 {
+			if slices < 4 {
+				t.Errorf("%d slices", slices)
+			}
+			break
+		}
+	}
+	if err := r.d.sweepDraft(t.Context(), "test", "org.example.Draft"); err != nil { // whoever comes next
+		t.Fatal(err)
+	}
+	if err := r.install("test", draft); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestADraftDeclaredBeforeItsInstallationIsInUse(t *testing.T) {
 	r := newRig(t)
 	r.realm("test")
@@ -185,7 +239,7 @@ func TestADraftDeclaredBeforeItsInstallationIsInUse(t *testing.T) {
 	if err := r.install("test", draft); err != nil {
 		t.Fatal(err)
 	}
-	wantIs(t, r.try(func(tx *commit.Tx) error { return r.d.deleteInterface(tx, r.current("test"), "org.example.Draft", 0) }), errInterfaceInUse)
+	wantIs(t, r.d.deleteInterface(t.Context(), r.current("test"), "org.example.Draft", 0), errInterfaceInUse)
 }
 
 func TestUndoneChangesAreNotSeen(t *testing.T) {

@@ -61,6 +61,11 @@ func installInterface(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if i.Major == 0 { // a draft of that name may have been deleted, and not to the end
+		if err := c.d.sweepDraft(c.ctx(), c.realm.Name, i.Name); err != nil {
+			return reply{}, err
+		}
+	}
 	err = c.d.cfg.Committer.Do(c.ctx(), func(tx *commit.Tx) error { return c.d.installInterface(tx, c.realm, i) })
 	rep := emptyReply(http.StatusCreated)
 	rep.location = fmt.Sprintf("/v1/%s/interfaces/%s/%d", c.realm.Name, i.Name, i.Major)
@@ -99,10 +104,7 @@ func deleteInterface(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	err = c.d.cfg.Committer.Do(c.ctx(), func(tx *commit.Tx) error {
-		return c.d.deleteInterface(tx, c.realm, c.params["interface"], major)
-	})
-	return emptyReply(http.StatusNoContent), err
+	return emptyReply(http.StatusNoContent), c.d.deleteInterface(c.ctx(), c.realm, c.params["interface"], major)
 }
 
 func getAuth(c *call) (reply, error) {

@@ -50,7 +50,7 @@ func (t *tx) SweepDevice(n core.DeviceNum, now time.Time, limit int) (done int, 
 		done += t.c.sq.Changes()
 	}
 	for done < limit {
-		swept, err := t.sweepSeries(n, limit-done)
+		swept, err := t.sweepSeries(n, "", limit-done)
 		if err != nil {
 			return done, err
 		}
@@ -74,11 +74,12 @@ func (t *tx) SweepDevice(n core.DeviceNum, now time.Time, limit int) (done int, 
 }
 
 // sweepSeries deletes some blocks of one series of a device, or the series if it has none. A block counts for as many
-// rows as its bytes are worth.
-func (t *tx) sweepSeries(n core.DeviceNum, limit int) (done int, err error) {
+// rows as its bytes are worth. The numbers that are gone are remembered, because somebody may still hold a core.Series with one.
+func (t *tx) sweepSeries(n core.DeviceNum, prefix string, limit int) (done int, err error) {
 	const blockRows = 8
 	num := int64(0)
-	if _, err := t.c.one(func(r row) { num = r.ColumnInt64(0) }, "SELECT num FROM series WHERE device = ? ORDER BY channel LIMIT 1", n); err != nil || num == 0 {
+	if _, err := t.c.one(func(r row) { num = r.ColumnInt64(0) }, "SELECT num FROM series WHERE device = ? AND channel >= ? AND channel < ? ORDER BY channel LIMIT 1",
+		n, prefix, behind(prefix)); err != nil || num == 0 {
 		return 0, err
 	}
 	if err := t.c.exec("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE series = ? LIMIT ?)", num, max(1, limit/blockRows)); err != nil {

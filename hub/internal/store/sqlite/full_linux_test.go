@@ -86,7 +86,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Room for more than the round needs, so that the disk does not fill up by itself.
-		if err := s.Update(func(tx store.Tx) error { return tx.DeleteSeries(1, "") }); err != nil {
+		if err := s.Update(func(tx store.Tx) error { _, err := tx.DeleteSeries(1, "", 1<<30); return err }); err != nil {
 			t.Fatalf("round %d: with room again: %v", round, err)
 		}
 	}

@@ -97,26 +97,15 @@ func (t *tx) widen(num, span int64) error {
 	return nil
 }
 
-// DeleteSeries remembers the numbers that are gone, because somebody may still hold a core.Series with one.
-func (t *tx) DeleteSeries(n core.DeviceNum, prefix string) error {
-	var nums []int64
-	for r, err := range t.c.rows("SELECT num FROM series WHERE device = ? AND channel >= ? AND channel < ?", n, prefix, behind(prefix)) {
-		if err != nil {
-			return err
+func (t *tx) DeleteSeries(n core.DeviceNum, prefix string, limit int) (done int, err error) {
+	for done < limit {
+		swept, err := t.sweepSeries(n, prefix, limit-done)
+		if err != nil || swept == 0 {
+			return done, err
 		}
-		nums = append(nums, r.ColumnInt64(0))
+		done += swept
 	}
-	for _, num := range nums {
-		if err := t.c.exec("DELETE FROM blocks WHERE series = ?", num); err != nil {
-			return err
-		}
-		if err := t.c.exec("DELETE FROM series WHERE num = ?", num); err != nil {
-			return err
-		}
-		t.deleted[num] = struct{}{}
-		t.undo = append(t.undo, func() { delete(t.deleted, num) })
-	}
-	return nil
+	return done, nil
 }
 
 // blockError reports a block that is not what was written.

@@ -155,8 +155,8 @@ func testSeriesDeleted(t *testing.T, open driver) {
 		return nil
 	})
 	err := s.Update(func(tx store.Tx) error {
-		if err := tx.DeleteSeries(1, "x/"); err != nil {
-			t.Error(err)
+		if n, err := tx.DeleteSeries(1, "x/", 1000); err != nil || n == 0 {
+			t.Error(n, err)
 		}
 		return errRefused
 	})
@@ -168,7 +168,17 @@ func testSeriesDeleted(t *testing.T, open driver) {
 		diff(t, "after an undone deletion", len(collect(t, r, a, core.Range{})), 3)
 		return nil
 	})
-	update(t, s, func(tx store.Tx) error { return tx.DeleteSeries(1, "x/") })
+	slices := 0
+	for more := true; more; slices++ {
+		update(t, s, func(tx store.Tx) error {
+			n, err := tx.DeleteSeries(1, "x/", 1)
+			more = n > 0
+			return err
+		})
+	}
+	if slices < 4 {
+		t.Errorf("deleted in %d slices of one row", slices)
+	}
 	view(t, s, func(r store.Reader) error {
 		list, err := r.Series(1, "")
 		if len(list) != 1 || list[0].Channel != "y" {
