@@ -150,7 +150,7 @@ func (c *conn) serve(ctx context.Context) {
 func (c *conn) unbind(ctx context.Context, why error) {
 	do := c.b.cfg.Committer.DoRepeatable
 	if errors.Is(why, errGoodbye) || errors.Is(why, errGone) {
-		do = c.b.cfg.Committer.DoSoon
+		do = c.b.withoutHaste
 	}
 	wait := 100 * time.Millisecond
 	stuck := sync.OnceFunc(func() {
@@ -174,6 +174,11 @@ func (c *conn) unbind(ctx context.Context, why error) {
 		}
 		wait = min(2*wait, 5*time.Second)
 	}
+}
+
+func (b *Broker) withoutHaste(ctx context.Context, do func(*commit.Tx) error) error {
+	const patience = 5 * time.Millisecond
+	return b.cfg.Committer.DoSoon(ctx, patience, do)
 }
 
 // attach takes a read buffer, release gives it back.

@@ -192,6 +192,9 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	bind := c.b.cfg.Committer.Do
 	if c.clean && !c.stored { // nothing that the connection takes over from its session
 		bind = c.b.cfg.Committer.DoRepeatable
+		if c.b.cfg.Pending.Open() >= crowd {
+			bind = c.b.amongMany
+		}
 	}
 	if err := bind(ctx, func(tx *commit.Tx) error { return c.b.bind(tx, c) }); err != nil {
 		c.b.countFull(err)
@@ -204,6 +207,16 @@ func (c *conn) accept(ctx context.Context, p *mqtt.Connect, claim core.Claim) er
 	c.greet()
 	c.log.Info("connected", "remote", claim.Remote.String(), "version", c.version.String(), "clean", c.clean)
 	return nil
+}
+
+// When many sign in at the same time, each of them waits a little, so that fewer transactions do for all.
+const (
+	crowd         = 8
+	crowdPatience = time.Millisecond
+)
+
+func (b *Broker) amongMany(ctx context.Context, do func(*commit.Tx) error) error {
+	return b.cfg.Committer.DoSoon(ctx, crowdPatience, do)
 }
 
 // evict ends the connection that has the session of c, and waits until everything it had read is settled, so that the

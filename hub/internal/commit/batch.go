@@ -1,6 +1,10 @@
 package commit
 
-import "github.com/fairlead-iot/fairlead/hub/internal/core"
+import (
+	"time"
+
+	"github.com/fairlead-iot/fairlead/hub/internal/core"
+)
 
 // An Owner hands in batches and learns what became of them.
 type Owner interface {
@@ -29,8 +33,8 @@ type Batch struct {
 	ops    []op
 	size   int
 
-	maintains bool // makes room, see Committer.Maintain
-	patient   bool // waits for others, see Committer.DoSoon
+	maintains bool          // makes room, see Committer.Maintain
+	patience  time.Duration // waits for others, see Committer.DoSoon
 }
 
 type count struct {

@@ -48,8 +48,9 @@ type Committer struct {
 	work     sync.Cond // something in the queue is due, or stopping
 	room     sync.Cond // the queue has been taken, or stopping
 	queue    []*Batch
-	due      bool // somebody waits for what is in the queue
-	timed    bool // it will be due in a moment
+	due      bool      // somebody waits for what is in the queue
+	dueAt    time.Time // when it will be, if nobody comes before; zero: never
+	alarm    *time.Timer
 	bytes    int
 	stopping bool
 	probe    bool // it is time to see whether the disk is well again
@@ -143,16 +144,13 @@ func (c *Committer) submit(ctx context.Context, b *Batch) error {
 	}
 	c.queue = append(c.queue, b)
 	c.bytes += b.Size()
-	if b.patient && c.bytes <= c.cfg.MaxQueuedBytes/2 {
-		c.later()
+	if b.patience > 0 && c.bytes <= c.cfg.MaxQueuedBytes/2 {
+		c.later(b.patience)
 	} else {
 		c.hurry()
 	}
 	return nil
 }
-
-// patience is how long [Committer.DoSoon] waits for company.
-const patience = 5 * time.Millisecond
 
 // hurry has what is in the queue taken as soon as the disk is free, and later in a moment at the latest; c.mu is held.
 func (c *Committer) hurry() {
@@ -162,16 +160,23 @@ func (c *Committer) hurry() {
 	}
 }
 
-func (c *Committer) later() {
-	if c.due || c.timed {
+// later has what is in the queue taken after a time at the latest; c.mu is held.
+func (c *Committer) later(patience time.Duration) {
+	at := time.Now().Add(patience)
+	if c.due || !c.dueAt.IsZero() && !at.Before(c.dueAt) {
 		return
 	}
-	c.timed = true
-	time.AfterFunc(patience, func() {
+	c.dueAt = at
+	if c.alarm != nil {
+		c.alarm.Reset(patience)
+		return
+	}
+	c.alarm = time.AfterFunc(patience, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.timed = false
-		c.hurry()
+		if !c.dueAt.IsZero() && !time.Now().Before(c.dueAt) { // else that was taken before
+			c.hurry()
+		}
 	})
 }
 
@@ -193,10 +198,10 @@ func (c *Committer) DoRepeatable(ctx context.Context, do func(*Tx) error) error 
 	return c.do(ctx, op{do: do, repeatable: true}, Batch{})
 }
 
-// DoSoon is DoRepeatable for what nobody waits for but who calls it: it comes into the next transaction that others make, or
-// after a few milliseconds into one of its own. A transaction costs several times what a small operation in it does.
-func (c *Committer) DoSoon(ctx context.Context, do func(*Tx) error) error {
-	return c.do(ctx, op{do: do, repeatable: true}, Batch{patient: true})
+// DoSoon is DoRepeatable for what can wait a little for company: it comes into the next transaction that others make, or
+// after its patience into one of its own. A transaction costs several times what a small operation in it does.
+func (c *Committer) DoSoon(ctx context.Context, patience time.Duration, do func(*Tx) error) error {
+	return c.do(ctx, op{do: do, repeatable: true}, Batch{patience: patience})
 }
 
 // Maintain is Do for what makes room: it is committed even while everything else is refused.
@@ -280,7 +285,7 @@ func (c *Committer) take() {
 	n := copy(c.queue, c.queue[len(c.taken):])
 	clear(c.queue[n:])
 	c.queue = c.queue[:n]
-	c.due = n > 0
+	c.due, c.dueAt = n > 0, time.Time{}
 }
 
 // probe writes, because a full disk has no objection to an empty transaction. No dialect has the name "".

@@ -17,7 +17,7 @@ func TestDoSoon(t *testing.T) {
 		meanwhile func(*testing.T, *fixture)
 		wait      time.Duration
 	}{
-		"alone": {func(*testing.T, *fixture) {}, 5 * time.Millisecond},
+		"alone": {func(*testing.T, *fixture) {}, 2 * time.Millisecond},
 		"with others": {func(t *testing.T, f *fixture) {
 			if err := f.Do(t.Context(), nothing); err != nil {
 				t.Error(err)
@@ -34,7 +34,7 @@ func TestDoSoon(t *testing.T) {
 				var wg sync.WaitGroup
 				for i := range took { // they keep each other company
 					wg.Go(func() {
-						if err := f.DoSoon(context.Background(), nothing); err != nil {
+						if err := f.DoSoon(context.Background(), []time.Duration{time.Second, 2 * time.Millisecond}[i], nothing); err != nil {
 							t.Error(err)
 						}
 						took[i] = time.Since(begun)
