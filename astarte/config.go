@@ -27,31 +27,33 @@ type Config struct {
 	DeviceID string
 	// CredentialsSecret is what registering the device has returned, see [Pairing.Register].
 	CredentialsSecret identity.Secret
-	// Dir is a folder of the device's own, in which it keeps key and certificate (in crypto) and properties (in properties.log). Folders that do not
-	// exist are made.
+	// Dir is a folder of the device's own, in which it keeps key and certificate (in crypto) and properties (in properties.log). Folders
+	// that do not exist are made.
 	Dir string
 
 	// Interfaces are the interfaces that the device declares. More can be added, and some removed, at any time.
 	Interfaces []*Interface
 
-	// Outbox keeps values whose mapping's retention is stored until Astarte has them: give one in a file, from package sqlitebox, and they survive
-	// power cuts. The device does not close it. nil: they are kept in memory, with the volatile ones.
+	// Outbox keeps values whose mapping's retention is stored until Astarte has them: give one in a file, from package sqlitebox, and
+	// they survive power cuts. The device does not close it. nil: they are kept in memory, with the volatile ones.
 	Outbox *outbox.Outbox
-	// MaxVolatile bounds how many values whose mapping's retention is volatile are kept in memory while there is no connection, and their size is
-	// bounded by 8 MiB. Then the oldest make room. 0: 10,000.
+	// MaxVolatile bounds how many values whose mapping's retention is volatile are kept in memory while there is no connection, and their
+	// size is bounded by 8 MiB. Then the oldest make room. 0: 10,000.
 	MaxVolatile int
 	// Properties keeps properties. The device closes it. nil: a file in Dir.
 	Properties PropertyStore
 	// Key is a private key from elsewhere, such as a TPM. nil: one in Dir, which is made if there is none.
 	Key crypto.Signer
 
-	// OnData is told of each value that Astarte sends. Callbacks, this one and the next, are called one at a time, in order, by a goroutine of
-	// Run; they may use the device. A message is acknowledged when OnData has returned, so one that ends the program is sent again.
+	// OnData is told of each value that Astarte sends. Callbacks, this one and the next, are called one at a time, in order, by a
+	// goroutine of Run; they may use the device. A message is acknowledged when OnData has returned, so one that ends the program is sent
+	// again.
 	OnData func(Data)
 	// OnConnection is told when the device has connected, and why it is not connected.
 	OnConnection func(Connection)
 
-	// RootCAs are the authorities that the broker's certificate may come from, and that of Pairing unless HTTP says otherwise. nil: the system's.
+	// RootCAs are the authorities that the broker's certificate may come from, and that of Pairing unless HTTP says otherwise. nil: the
+	// system's.
 	RootCAs *x509.CertPool
 	// InsecureSkipVerify takes any server for the right one. It is for experiments: whoever is on the way can read and change everything.
 	InsecureSkipVerify bool
@@ -64,7 +66,8 @@ type Config struct {
 	KeepAlive time.Duration
 	// MaxInFlight is how many messages are sent without having been acknowledged. 0: 100, which is what Astarte's broker allows.
 	MaxInFlight int
-	// MinBackoff and MaxBackoff bound the wait between attempts to connect; it doubles, and is random within its upper half. 0: a second, and two minutes.
+	// MinBackoff and MaxBackoff bound the wait between attempts to connect; it doubles, and is random within its upper half. 0: a second,
+	// and two minutes.
 	MinBackoff, MaxBackoff time.Duration
 
 	// Logger is told what happens. nil: discard.
@@ -129,13 +132,14 @@ const (
 
 // A Connection is a change of the connection.
 type Connection struct {
-	// State is Connected when the device has connected and told Astarte about itself, and with an Err also later; otherwise Connecting after a connection was lost or an attempt has failed, and
-	// Disconnected when Run ends.
+	// State is Connected when the device has connected and told Astarte about itself, and with an Err also later; otherwise Connecting
+	// after a connection was lost or an attempt has failed, and Disconnected when Run ends.
 	State ConnectionState
 	// SessionPresent tells, with Connected, that Astarte still had the session, with what it has sent meanwhile.
 	SessionPresent bool
-	// Err is why there is no connection; nil if Run was asked to end. With Connected it is nil when the device has connected; otherwise it is why the certificate, after two thirds of its
-	// life, could not be renewed. The connection goes on, and new ones are made, as long as the certificate is valid.
+	// Err is why there is no connection; nil if Run was asked to end. With Connected it is nil when the device has connected; otherwise
+	// it is why the certificate, after two thirds of its life, could not be renewed. The connection goes on, and new ones are made, as
+	// long as the certificate is valid.
 	Err error
 	// Retry is, with Err, when the next attempt is made, from then.
 	Retry time.Duration

@@ -28,7 +28,8 @@ type Credentials struct {
 func (c *Credentials) keyFile() string  { return filepath.Join(c.Dir, "device.key") }
 func (c *Credentials) certFile() string { return filepath.Join(c.Dir, "device.crt") }
 
-// CSR makes a certificate signing request for a device in PEM, as the official SDKs do: for the common name REALM/DEVICE of the organisation "Devices".
+// CSR makes a certificate signing request for a device in PEM, as the official SDKs do: for the common name REALM/DEVICE of the
+// organisation "Devices".
 func CSR(key crypto.Signer, realm, deviceID string) ([]byte, error) {
 	return identity.CSR(key, identity.Request{Subject: pkix.Name{Organization: []string{"Devices"}, CommonName: realm + "/" + deviceID}})
 }
@@ -49,7 +50,8 @@ func (c *Credentials) CSR() ([]byte, error) {
 	return CSR(key, c.Pairing.Realm, c.DeviceID)
 }
 
-// Load returns the key and certificate in the folder. The error wraps fairlead.ErrNotFound if there is none, fairlead.ErrConflict if they do not belong together.
+// Load returns the key and certificate in the folder. The error wraps fairlead.ErrNotFound if there is none, fairlead.ErrConflict if they
+// do not belong together.
 func (c *Credentials) Load() (*identity.Identity, error) {
 	if c.Key == nil {
 		return identity.Load(c.keyFile(), c.certFile())

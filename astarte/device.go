@@ -16,7 +16,8 @@ import (
 	"github.com/fairlead-iot/fairlead/outbox"
 )
 
-// A Device is a device that talks to Astarte over MQTT. Its methods may be called from any goroutine, whether it is connected or not, and from its callbacks.
+// A Device is a device that talks to Astarte over MQTT. Its methods may be called from any goroutine, whether it is connected or not, and
+// from its callbacks.
 type Device struct {
 	cfg      Config
 	log      *slog.Logger
@@ -141,8 +142,8 @@ func (d *Device) Interface(name string) (*Interface, bool) {
 	return i, ok
 }
 
-// AddInterface declares an interface, in place of one of the same name. While connected Astarte is told at once, and asked for the properties that it holds for the
-// interface; otherwise it is told when the device connects.
+// AddInterface declares an interface, in place of one of the same name. While connected Astarte is told at once, and asked for the
+// properties that it holds for the interface; otherwise it is told when the device connects.
 func (d *Device) AddInterface(ctx context.Context, i *Interface) error {
 	if i == nil {
 		return fmt.Errorf("add interface: %w: it is nil", fairlead.ErrInvalid)
@@ -174,8 +175,8 @@ func (d *Device) AddInterface(ctx context.Context, i *Interface) error {
 	return nil
 }
 
-// RemoveInterface withdraws an interface, and forgets its properties. The error wraps [ErrInterfaceNotFound] if the device does not declare it. Values of
-// it that wait to be sent are dropped.
+// RemoveInterface withdraws an interface, and forgets its properties. The error wraps [ErrInterfaceNotFound] if the device does not
+// declare it. Values of it that wait to be sent are dropped.
 func (d *Device) RemoveInterface(ctx context.Context, name string) error {
 	d.mu.Lock()
 	i, ok := d.interfaces[name]

@@ -238,7 +238,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestServerProperties: what Astarte has set is there without a connection, and after a restart, and what it has unset meanwhile is gone after the next start.
+// TestServerProperties: what Astarte has set is there without a connection, and after a restart, and what it has unset meanwhile is gone
+// after the next start.
 func TestServerProperties(t *testing.T) {
 	r := newRig(t)
 	d, stop := r.start(t)
@@ -269,7 +270,8 @@ func TestServerProperties(t *testing.T) {
 	}
 }
 
-// TestDeviceProperties: properties survive restarts and lost sessions, those that other SDKs take for nothing, too; changes without a connection arrive.
+// TestDeviceProperties: properties survive restarts and lost sessions, those that other SDKs take for nothing, too; changes without a
+// connection arrive.
 func TestDeviceProperties(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()

@@ -9,9 +9,10 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
-// Flush waits until Astarte has everything that was accepted before, or ctx ends: values that are stored or volatile, properties, and what adding and removing interfaces makes
-// the device tell. Of values that are neither stored nor volatile it waits until none is under way any more; one with reliability unreliable is then written, and no more is known of
-// it. Programs that send something and end call Flush before they end the context of Run.
+// Flush waits until Astarte has everything that was accepted before, or ctx ends: values that are stored or volatile, properties, and
+// what adding and removing interfaces makes the device tell. Of values that are neither stored nor volatile it waits until none is under
+// way any more; one with reliability unreliable is then written, and no more is known of it. Programs that send something and end call
+// Flush before they end the context of Run.
 func (d *Device) Flush(ctx context.Context) error {
 	err := d.props.flush(ctx, func(s *StoredProperty) bool {
 		i, ok := d.Interface(s.Interface)

@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFlush: what Flush has waited for Astarte has, also of values that nobody keeps; without a connection those are not waited for, and the others are.
+// TestFlush: what Flush has waited for Astarte has, also of values that nobody keeps; without a connection those are not waited for, and
+// the others are.
 func TestFlush(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()

@@ -49,8 +49,8 @@ const (
 // maxInterfaceBytes is more than any definition that the platform accepts and people write.
 const maxInterfaceBytes = 8 << 20
 
-// ParseInterface reads the definition of an interface, in JSON, and checks it by the rules by which the platform would accept it. The error is
-// an [*InterfaceError] that lists all that is wrong.
+// ParseInterface reads the definition of an interface, in JSON, and checks it by the rules by which the platform would accept it. The
+// error is an [*InterfaceError] that lists all that is wrong.
 func ParseInterface(definition []byte) (*Interface, error) {
 	if len(definition) > maxInterfaceBytes {
 		return nil, &InterfaceError{Problem: fmt.Sprintf("it has %d bytes, at most %d are read", len(definition), maxInterfaceBytes)}
@@ -97,8 +97,8 @@ func LoadInterface(file string) (*Interface, error) {
 	return i, err
 }
 
-// LoadInterfaces reads all files of a folder whose names end in .json, in order of their names; folders below it are passed over. The error wraps fairlead.ErrNotFound if there is
-// no such folder.
+// LoadInterfaces reads all files of a folder whose names end in .json, in order of their names; folders below it are passed over. The
+// error wraps fairlead.ErrNotFound if there is no such folder.
 func LoadInterfaces(dir string) ([]*Interface, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -164,8 +164,8 @@ func (i *Interface) Mappings() []Mapping {
 	return all
 }
 
-// Mapping returns the mapping whose endpoint matches a path. A fixed level of an endpoint matches literally, a parameter any text that is not empty. Of
-// an object's endpoints it finds each by its whole path.
+// Mapping returns the mapping whose endpoint matches a path. A fixed level of an endpoint matches literally, a parameter any text that is
+// not empty. Of an object's endpoints it finds each by its whole path.
 func (i *Interface) Mapping(path string) (Mapping, bool) {
 	m, err := i.w.Resolve(path)
 	if err != nil {
@@ -174,8 +174,8 @@ func (i *Interface) Mapping(path string) (Mapping, bool) {
 	return newMapping(i.w, m), true
 }
 
-// Reliability returns the reliability of what is sent to a path; for an object its base path counts, and the whole path of a member, too. The error
-// is a [*ValidationError] if there is no such path.
+// Reliability returns the reliability of what is sent to a path; for an object its base path counts, and the whole path of a member, too.
+// The error is a [*ValidationError] if there is no such path.
 func (i *Interface) Reliability(path string) (Reliability, error) {
 	if i.IsObject() {
 		if o, err := i.w.ResolveObject(path); err == nil {

@@ -108,7 +108,8 @@ func (m Mapping) Check(value any, at time.Time) error {
 	return err
 }
 
-// CheckTime reports why a value cannot be sent with this timestamp: mappings with an explicit timestamp need one, all others must not have one.
+// CheckTime reports why a value cannot be sent with this timestamp: mappings with an explicit timestamp need one, all others must not
+// have one.
 func (m Mapping) CheckTime(at time.Time) error {
 	switch {
 	case m.ExplicitTimestamp && at.IsZero():

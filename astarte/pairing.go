@@ -18,9 +18,9 @@ import (
 	"github.com/fairlead-iot/fairlead/identity"
 )
 
-// Pairing is a client of Astarte's Pairing API: it registers devices, and gets certificates and the broker's address for them. A [Device] uses one by
-// itself; use it directly to register devices. URL and Realm are required; every other field works at zero. Its methods may be called
-// from any goroutine.
+// Pairing is a client of Astarte's Pairing API: it registers devices, and gets certificates and the broker's address for them. A [Device]
+// uses one by itself; use it directly to register devices. URL and Realm are required; every other field works at zero. Its methods may
+// be called from any goroutine.
 //
 // What Astarte refuses is a [fairlead.PlatformError] whose Code is the HTTP status. Answers that cannot be understood are one, too.
 type Pairing struct {
@@ -28,7 +28,8 @@ type Pairing struct {
 	URL string
 	// Realm is the realm's name.
 	Realm string
-	// HTTP makes the requests. nil: one that trusts the system's authorities. To trust others, or to go through a proxy, give one with its own transport.
+	// HTTP makes the requests. nil: one that trusts the system's authorities. To trust others, or to go through a proxy, give one with
+	// its own transport.
 	HTTP *http.Client
 	// Timeout bounds each request. 0: 30 seconds, as in the official SDK.
 	Timeout time.Duration
@@ -51,9 +52,9 @@ type Verdict struct {
 	Cause string    // why it is not valid, the platform's word: "EXPIRED", "INVALID_ISSUER", ...
 }
 
-// Register registers a device with a token that allows it, and returns the device's credentials secret, which opens the rest of this API to it.
-// It can be repeated until the device has its first certificate, and returns another secret each time; after that
-// the error wraps [ErrAlreadyRegistered].
+// Register registers a device with a token that allows it, and returns the device's credentials secret, which opens the rest of this API
+// to it. It can be repeated until the device has its first certificate, and returns another secret each time; after that the error wraps
+// [ErrAlreadyRegistered].
 func (p *Pairing) Register(ctx context.Context, deviceID string, token identity.Secret) (identity.Secret, error) {
 	return p.RegisterWith(ctx, deviceID, token, nil)
 }
@@ -90,7 +91,8 @@ func (p *Pairing) RegisterWithKey(ctx context.Context, deviceID string, realmKey
 	return p.Register(ctx, deviceID, t.Value)
 }
 
-// RegisterWithKeyFile is RegisterWithKey with a key in a file in PEM. The error wraps [ErrToken] if the file is not there or holds no usable key.
+// RegisterWithKeyFile is RegisterWithKey with a key in a file in PEM. The error wraps [ErrToken] if the file is not there or holds no
+// usable key.
 func (p *Pairing) RegisterWithKeyFile(ctx context.Context, deviceID, file string) (identity.Secret, error) {
 	key, err := identity.LoadKey(file)
 	if err != nil {

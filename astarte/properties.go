@@ -219,8 +219,8 @@ func (p *properties) snapshot(match func(*StoredProperty) bool) (found []StoredP
 	return sorted(some), versions
 }
 
-// beginAnew returns all properties of the device, those that were unset included, and empties the queue: what was in it is part of what is returned. Changes that come
-// later are queued.
+// beginAnew returns all properties of the device, those that were unset included, and empties the queue: what was in it is part of what
+// is returned. Changes that come later are queued.
 func (p *properties) beginAnew(ctx context.Context) ([]change, error) {
 	p.io.Lock()
 	defer p.io.Unlock()
@@ -310,7 +310,8 @@ func (p *properties) flush(ctx context.Context, declared func(*StoredProperty) b
 	return nil
 }
 
-// unsettled tells whether there is something, up to a version, that Astarte does not know or the store does not know that it does. It is called with mu held.
+// unsettled tells whether there is something, up to a version, that Astarte does not know or the store does not know that it does. It is
+// called with mu held.
 func (p *properties) unsettled(until uint64, declared func(*StoredProperty) bool) bool {
 	old := func(c change) bool { return c.version <= until && declared(&c.StoredProperty) }
 	if slices.ContainsFunc(p.queue, old) || slices.ContainsFunc(p.acked, old) {

@@ -32,7 +32,8 @@ type PropertyFile struct {
 // One process can have it open at a time; to others the error wraps fairlead.ErrInUse. A damaged file is set aside under a name that ends in
 // .damaged and a time, what could be read is kept, and the logger is told; nothing is deleted.
 //
-// The file is a log: each change is appended and synced, and the whole is written anew, into another file that then takes the place, when most of it is out of date.
+// The file is a log: each change is appended and synced, and the whole is written anew, into another file that then takes the place, when
+// most of it is out of date.
 func OpenPropertyFile(cfg PropertyFile) (PropertyStore, error) {
 	if cfg.Path == "" {
 		return nil, fmt.Errorf("open property file: %w: Path is empty", fairlead.ErrInvalid)
@@ -108,8 +109,8 @@ func (f *propertyFile) open() error {
 	return f.reopen()
 }
 
-// readProperties reads records into all, and returns how far they are good. A last one that is not whole is what a power cut leaves: it was never
-// acknowledged. Anything else that does not fit is damage.
+// readProperties reads records into all, and returns how far they are good. A last one that is not whole is what a power cut leaves: it
+// was never acknowledged. Anything else that does not fit is damage.
 func readProperties(b []byte, all map[propertyKey]StoredProperty) (good int, torn bool, problem error) {
 	if len(b) < len(propertyMagic) && propertyMagic[:len(b)] == string(b) {
 		return 0, true, nil
@@ -126,7 +127,8 @@ func readProperties(b []byte, all map[propertyKey]StoredProperty) (good int, tor
 		n := int64(binary.LittleEndian.Uint32(rest))
 		if n > maxRecord || n > int64(len(rest)-frameBytes) {
 			// A length that leads beyond the end is that of a torn record, or damage to the length of one that is followed by others. The
-			// checksum of what would follow cannot be found then, so the benefit of doubt goes to the power cut only for what may be one record.
+			// checksum of what would follow cannot be found then, so the benefit of doubt goes to the power cut only for what may be one
+			// record.
 			if n <= maxRecord {
 				return off, true, nil
 			}
@@ -285,8 +287,8 @@ const (
 	flagDeleted
 )
 
-// appendRecord appends a record: its length and CRC-32C, four bytes each in little endian, and for each change the flags, the major version, and interface, path
-// and payload, with their lengths before them, all as unsigned varints.
+// appendRecord appends a record: its length and CRC-32C, four bytes each in little endian, and for each change the flags, the major
+// version, and interface, path and payload, with their lengths before them, all as unsigned varints.
 func appendRecord(b []byte, changes []StoredProperty) []byte {
 	start := len(b)
 	b = append(b, make([]byte, frameBytes)...)

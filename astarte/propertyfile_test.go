@@ -79,7 +79,8 @@ func TestPropertyStores(t *testing.T) {
 	}
 }
 
-// TestPropertyFilePowerCut cuts the file at every byte: what was acknowledged before the last write is there, and the last write wholly or not at all.
+// TestPropertyFilePowerCut cuts the file at every byte: what was acknowledged before the last write is there, and the last write wholly
+// or not at all.
 func TestPropertyFilePowerCut(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "p")

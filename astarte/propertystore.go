@@ -9,16 +9,16 @@ import (
 	"github.com/fairlead-iot/fairlead"
 )
 
-// PropertyStore is what a driver that keeps a device's properties implements: its own ones, which Astarte asks for again after each lost session, and those that
-// Astarte has set, which the program reads while there is no connection. There are [OpenPropertyFile] and [NewPropertyMemory]; programs
-// that have a database of their own can write one. A [Device] calls it from one goroutine at a time.
+// PropertyStore is what a driver that keeps a device's properties implements: its own ones, which Astarte asks for again after each lost
+// session, and those that Astarte has set, which the program reads while there is no connection. There are [OpenPropertyFile] and
+// [NewPropertyMemory]; programs that have a database of their own can write one. A [Device] calls it from one goroutine at a time.
 //
 // Errors wrap one of the kinds of package fairlead: ErrStorage, ErrDamaged or ErrClosed.
 type PropertyStore interface {
 	// Load returns everything that is stored, in any order.
 	Load(ctx context.Context) ([]StoredProperty, error)
-	// Write stores changes, all or nothing, and returns when they would survive a power cut. A property replaces the one of the same interface and
-	// path, whatever its major version; one that is Deleted only removes that. Write must not keep slices of the changes.
+	// Write stores changes, all or nothing, and returns when they would survive a power cut. A property replaces the one of the same
+	// interface and path, whatever its major version; one that is Deleted only removes that. Write must not keep slices of the changes.
 	Write(ctx context.Context, changes []StoredProperty) error
 	// Close frees everything. Calls after it fail with ErrClosed, except for Close, which returns nil.
 	Close() error

@@ -11,8 +11,8 @@ import (
 // errUnset means that a payload carries no value.
 var errUnset = errors.New("it carries no value")
 
-// decode reads the payload of a message: a value of the Go type that belongs to the mapping, or an Object, and its timestamp if it has one. Members of objects that are null
-// are left out. The error is errUnset, or says what is wrong.
+// decode reads the payload of a message: a value of the Go type that belongs to the mapping, or an Object, and its timestamp if it has
+// one. Members of objects that are null are left out. The error is errUnset, or says what is wrong.
 func (i *Interface) decode(path string, payload []byte) (any, time.Time, error) {
 	p, err := astartewire.ParsePayload(payload)
 	if err != nil {

@@ -30,8 +30,9 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.RoundTripper.RoundTrip(r)
 }
 
-// TestRenewalFails: Pairing is away when the certificate is to be renewed. The device is told, tries again and again, and uses the certificate, also for new connections, as long as it is
-// valid. When that is over there is no connection, until there is another certificate.
+// TestRenewalFails: Pairing is away when the certificate is to be renewed. The device is told, tries again and again, and uses the
+// certificate, also for new connections, as long as it is valid. When that is over there is no connection, until there is another
+// certificate.
 func TestRenewalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -18,9 +18,10 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/wire/astartewire"
 )
 
-// Run connects the device, and keeps it connected, until ctx ends; then it disconnects in order and returns nil. It gets a certificate when there is none, renews it
-// in time and when Astarte does not accept it any more (a certificate that cannot be renewed is used as long as it is valid), and does not give up: [Config.OnConnection] is told what is wrong. Other errors are those
-// of files. When it has returned it can be called again.
+// Run connects the device, and keeps it connected, until ctx ends; then it disconnects in order and returns nil. It gets a certificate
+// when there is none, renews it in time and when Astarte does not accept it any more (a certificate that cannot be renewed is used as
+// long as it is valid), and does not give up: [Config.OnConnection] is told what is wrong. Other errors are those of files. When it has
+// returned it can be called again.
 func (d *Device) Run(ctx context.Context) error {
 	e, err := d.begin(ctx)
 	if err != nil {
@@ -84,8 +85,8 @@ func (d *Device) begin(ctx context.Context) (*engine.Engine, error) {
 	return e, nil
 }
 
-// Pair gets a certificate, if there is none that Astarte accepts, and asks for the broker's address. Run does that by itself, again and again; call Pair before it to learn of
-// a wrong secret or address at once. Errors of Astarte are a [fairlead.PlatformError].
+// Pair gets a certificate, if there is none that Astarte accepts, and asks for the broker's address. Run does that by itself, again and
+// again; call Pair before it to learn of a wrong secret or address at once. Errors of Astarte are a [fairlead.PlatformError].
 func (d *Device) Pair(ctx context.Context) error {
 	d.pair.Lock()
 	defer d.pair.Unlock()
@@ -102,7 +103,8 @@ func (d *Device) Pair(ctx context.Context) error {
 	return nil
 }
 
-// doubt is after how many attempts that failed for reasons unknown Astarte is asked whether it accepts the certificate, and where the broker is now.
+// doubt is after how many attempts that failed for reasons unknown Astarte is asked whether it accepts the certificate, and where the
+// broker is now.
 const doubt = 3
 
 // prepare says how to connect.
@@ -177,7 +179,8 @@ func (d *Device) certificate(ctx context.Context, a engine.Attempt) error {
 	return d.creds.Renew(ctx, d.identity)
 }
 
-// start tells Astarte about the device when it knows nothing, or not all: see "Astarte MQTT v1 protocol", "Connection". The engine has sent the subscriptions.
+// start tells Astarte about the device when it knows nothing, or not all: see "Astarte MQTT v1 protocol", "Connection". The engine has
+// sent the subscriptions.
 func (d *Device) start(ctx context.Context, s *engine.Start) error {
 	if !s.Fresh && d.upToDate() {
 		return nil // it knows everything, and what has changed comes in order

@@ -28,18 +28,20 @@ const maxPacketBytes = 65_535
 
 // Send sends a value to a path of an interface that is a datastream of individual values. What happens to it is the mapping's matter:
 //
-//   - retention stored: Send returns when the value is in [Config.Outbox]. It is sent now or later, and deleted when Astarte has acknowledged it, or when
-//     its expiry is over. The errors are those of [outbox.Outbox.Append].
+//   - retention stored: Send returns when the value is in [Config.Outbox]. It is sent now or later, and deleted when Astarte has
+//     acknowledged it, or when its expiry is over. The errors are those of [outbox.Outbox.Append].
 //   - retention volatile: the same, in memory.
-//   - retention discard, which is the default: the value is sent now, or Send fails with [ErrDisconnected]. Send waits when very many are in flight, until ctx ends.
+//   - retention discard, which is the default: the value is sent now, or Send fails with [ErrDisconnected]. Send waits when very many are
+//     in flight, until ctx ends.
 //
-// What the interface does not allow is a [*ValidationError]; the error wraps [ErrInterfaceNotFound] if the device does not declare the interface.
+// What the interface does not allow is a [*ValidationError]; the error wraps [ErrInterfaceNotFound] if the device does not declare the
+// interface.
 func (d *Device) Send(ctx context.Context, name, path string, value any, opts *SendOptions) error {
 	return d.send(ctx, name, path, value, opts, false)
 }
 
-// SendObject sends an object to a path of an interface with object aggregation: the part that all its endpoints have in common. All members have to be there. For the rest it is like
-// [Device.Send].
+// SendObject sends an object to a path of an interface with object aggregation: the part that all its endpoints have in common. All
+// members have to be there. For the rest it is like [Device.Send].
 func (d *Device) SendObject(ctx context.Context, name, path string, object Object, opts *SendOptions) error {
 	if object == nil {
 		object = Object{}
@@ -94,8 +96,8 @@ func (d *Device) fits(i *Interface, path string, payload []byte) error {
 	return nil
 }
 
-// warnOfExtremes: the platform refuses the smallest number of each size, though its own SDKs send it (astarte_core mapping/value_type.ex, 1.4.0-rc.4). A
-// Fairlead hub takes it.
+// warnOfExtremes: the platform refuses the smallest number of each size, though its own SDKs send it (astarte_core mapping/value_type.ex,
+// 1.4.0-rc.4). A Fairlead hub takes it.
 func (d *Device) warnOfExtremes(name, path string, value any) {
 	n := int64(0)
 	switch v := value.(type) {
@@ -163,7 +165,8 @@ func parseHeader(b []byte) (header, error) {
 	return header{b[1], int(major), string(b[2+n:])}, nil
 }
 
-// decodeEntry makes a packet of a message of an outbox. One of an interface that is not declared any more is of no use: Astarte would refuse it, and end the connection.
+// decodeEntry makes a packet of a message of an outbox. One of an interface that is not declared any more is of no use: Astarte would
+// refuse it, and end the connection.
 func (d *Device) decodeEntry(entry *outbox.Entry) (mqtt.Publish, error) {
 	h, err := parseHeader(entry.Header)
 	if err != nil {
@@ -180,8 +183,8 @@ func (d *Device) decodeEntry(entry *outbox.Entry) (mqtt.Publish, error) {
 	return mqtt.Publish{Topic: []byte(d.base + "/" + h.topic), Payload: entry.Payload, QoS: h.qos}, nil
 }
 
-// SetProperty sets a property on an interface of the device's own. It returns when the value is stored; Astarte is told now, or when the device connects. Each value is sent while
-// there is a connection; of those that were set without one, the last one counts.
+// SetProperty sets a property on an interface of the device's own. It returns when the value is stored; Astarte is told now, or when the
+// device connects. Each value is sent while there is a connection; of those that were set without one, the last one counts.
 func (d *Device) SetProperty(ctx context.Context, name, path string, value any) error {
 	i, err := d.owned(name, path)
 	if err == nil && !i.IsProperties() {
@@ -204,7 +207,8 @@ func (d *Device) SetProperty(ctx context.Context, name, path string, value any) 
 	return nil
 }
 
-// UnsetProperty unsets a property on an interface of the device's own, whose mapping has to have allow_unset. It is no error if it was not set.
+// UnsetProperty unsets a property on an interface of the device's own, whose mapping has to have allow_unset. It is no error if it was
+// not set.
 func (d *Device) UnsetProperty(ctx context.Context, name, path string) error {
 	i, err := d.owned(name, path)
 	switch {
@@ -229,8 +233,8 @@ func (d *Device) own(i *Interface, path string, payload []byte) StoredProperty {
 	return StoredProperty{Interface: i.Name(), Major: i.Major(), Path: path, Ownership: DeviceOwned, Payload: payload, Unsent: true}
 }
 
-// Property returns the value of a property, of the device's own or of Astarte's, as it is stored here: without a connection, too. The error wraps fairlead.ErrNotFound if
-// it is not set, and [ErrInterfaceNotFound] if the device does not declare the interface.
+// Property returns the value of a property, of the device's own or of Astarte's, as it is stored here: without a connection, too. The
+// error wraps fairlead.ErrNotFound if it is not set, and [ErrInterfaceNotFound] if the device does not declare the interface.
 func (d *Device) Property(ctx context.Context, name, path string) (any, error) {
 	i, ok := d.Interface(name)
 	if !ok {
@@ -246,8 +250,8 @@ func (d *Device) Property(ctx context.Context, name, path string) (any, error) {
 	return nil, fmt.Errorf("property %s %.200q: %w", name, path, err)
 }
 
-// InterfaceProperties returns the properties of an interface that are set, in order of their paths. The error wraps [ErrInterfaceNotFound] if the device
-// does not declare it.
+// InterfaceProperties returns the properties of an interface that are set, in order of their paths. The error wraps
+// [ErrInterfaceNotFound] if the device does not declare it.
 func (d *Device) InterfaceProperties(ctx context.Context, name string) ([]Property, error) {
 	if _, ok := d.Interface(name); !ok {
 		return nil, fmt.Errorf("properties of %q: %w", name, ErrInterfaceNotFound)
@@ -286,8 +290,8 @@ func (d *Device) list(ctx context.Context, match func(*StoredProperty) bool) ([]
 	return all, nil
 }
 
-// ClearProperties forgets all properties, as a factory reset does. Astarte is told that the device's own are gone, now or when the device connects; its own ones it sends again
-// when the device begins a new session.
+// ClearProperties forgets all properties, as a factory reset does. Astarte is told that the device's own are gone, now or when the device
+// connects; its own ones it sends again when the device begins a new session.
 func (d *Device) ClearProperties(ctx context.Context) error {
 	if err := d.props.forget(ctx, func(*StoredProperty) bool { return true }); err != nil {
 		return fmt.Errorf("clear properties: %w", err)

@@ -475,8 +475,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestDownlinkVectors receives what was sent to the official SDK. Where that one handed data to the program so do we; the names in differs are where we are
-// better, or the platform never sends such a thing.
+// TestDownlinkVectors receives what was sent to the official SDK. Where that one handed data to the program so do we; the names in
+// differs are where we are better, or the platform never sends such a thing.
 func TestDownlinkVectors(t *testing.T) {
 	differs := map[string]bool{
 		"double_as_int32": true, // taken: the platform may send it

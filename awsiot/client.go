@@ -14,7 +14,8 @@ import (
 	"github.com/fairlead-iot/fairlead/outbox"
 )
 
-// A Client is a device, or another program, that talks to AWS IoT over MQTT. Its methods may be called from any goroutine, whether it is connected or not, and from its callbacks.
+// A Client is a device, or another program, that talks to AWS IoT over MQTT. Its methods may be called from any goroutine, whether it is
+// connected or not, and from its callbacks.
 type Client struct {
 	cfg      Config
 	clientID string
@@ -108,8 +109,9 @@ func (c *Client) current() *engine.Engine {
 	return c.engine
 }
 
-// Run connects the client, and keeps it connected, until ctx ends; then it disconnects in order and returns nil. It does not give up unless [Config.GiveUp] says so: [Config.OnConnection]
-// is told what is wrong. When it has returned it can be called again; subscriptions and queued messages stay.
+// Run connects the client, and keeps it connected, until ctx ends; then it disconnects in order and returns nil. It does not give up
+// unless [Config.GiveUp] says so: [Config.OnConnection] is told what is wrong. When it has returned it can be called again; subscriptions
+// and queued messages stay.
 func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	if c.running {
@@ -202,8 +204,9 @@ func (c *Client) refused(err error) {
 	}
 }
 
-// Await waits until the client is connected. When AWS IoT refuses an attempt to connect meanwhile, Await returns that error at once, though Run goes on trying: a [fairlead.PlatformError] with the
-// code in CONNACK or the status of the WebSocket's handshake, or an error of TLS, of kind ErrDenied, ErrUnauthenticated or ErrInvalid. When ctx ends the error wraps fairlead.ErrUnavailable.
+// Await waits until the client is connected. When AWS IoT refuses an attempt to connect meanwhile, Await returns that error at once,
+// though Run goes on trying: a [fairlead.PlatformError] with the code in CONNACK or the status of the WebSocket's handshake, or an error
+// of TLS, of kind ErrDenied, ErrUnauthenticated or ErrInvalid. When ctx ends the error wraps fairlead.ErrUnavailable.
 func (c *Client) Await(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -247,8 +250,8 @@ func (c *Client) State() ConnectionState {
 // Connected tells whether the client is online.
 func (c *Client) Connected() bool { return c.State() == Connected }
 
-// Reconnect makes the client connect anew: at once if it waits between two attempts, at a quiet moment if it is connected. Call it when the identity was renewed or the network came back. It does not
-// wait.
+// Reconnect makes the client connect anew: at once if it waits between two attempts, at a quiet moment if it is connected. Call it when
+// the identity was renewed or the network came back. It does not wait.
 func (c *Client) Reconnect() { c.current().Reconnect() }
 
 // SetWill replaces [Config.Will]; nil removes it. It counts from the next connection on.

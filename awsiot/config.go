@@ -21,17 +21,19 @@ import (
 
 // Config configures [New]. Endpoint is required, and one of Identity, Credentials and Authorizer; every other field works at zero.
 type Config struct {
-	// Endpoint is the account's device endpoint, such as "a1b2c3-ats.iot.eu-west-1.amazonaws.com"; with a port, if it is not 8883 with an Identity or 443 without.
+	// Endpoint is the account's device endpoint, such as "a1b2c3-ats.iot.eu-west-1.amazonaws.com"; with a port, if it is not 8883 with an
+	// Identity or 443 without.
 	Endpoint string
 	// ThingName is the thing whose shadows and jobs [Client.Shadow] and [Client.Jobs] are about.
 	ThingName string
-	// ClientID is who this is among the clients of the account: a second one with the same ID throws the first one out. "": ThingName; if that is empty, too, a random one, with
-	// CleanSession.
+	// ClientID is who this is among the clients of the account: a second one with the same ID throws the first one out. "": ThingName; if
+	// that is empty, too, a random one, with CleanSession.
 	ClientID string
 
 	// Identity is the device's certificate with its key: MQTT over mutual TLS, on port 8883, or on 443 by ALPN.
 	Identity *identity.Identity
-	// Credentials give an AWS access key: MQTT over a WebSocket whose URL is signed (SigV4). They are asked before each connection, so keys may be temporary.
+	// Credentials give an AWS access key: MQTT over a WebSocket whose URL is signed (SigV4). They are asked before each connection, so
+	// keys may be temporary.
 	Credentials CredentialsProvider
 	// Region is what URLs are signed for. "": the one in Endpoint.
 	Region string
@@ -43,64 +45,75 @@ type Config struct {
 	Username string
 	Password identity.Secret
 
-	// Protocol is the version of MQTT. The zero value is [MQTT5], which alone can say why something was refused: with earlier ones AWS IoT hangs up on whoever publishes
-	// what no policy allows. See MaxHangUps.
+	// Protocol is the version of MQTT. The zero value is [MQTT5], which alone can say why something was refused: with earlier ones AWS
+	// IoT hangs up on whoever publishes what no policy allows. See MaxHangUps.
 	Protocol Protocol
-	// CleanSession makes AWS IoT forget subscriptions and undelivered messages whenever the connection ends. Otherwise it keeps them for an hour.
+	// CleanSession makes AWS IoT forget subscriptions and undelivered messages whenever the connection ends. Otherwise it keeps them for
+	// an hour.
 	CleanSession bool
 	// SessionExpiry is how long it keeps them, with MQTT 5. 0: an hour. Other versions leave that to the account.
 	SessionExpiry time.Duration
-	// KeepAlive is after how much silence the connection is tested. 0: 60 s. Negative: never. Whole seconds, at most 65,535; AWS IoT raises it to 30 s and lowers it to 20 min.
+	// KeepAlive is after how much silence the connection is tested. 0: 60 s. Negative: never. Whole seconds, at most 65,535; AWS IoT
+	// raises it to 30 s and lowers it to 20 min.
 	KeepAlive time.Duration
 	// Will is published by AWS IoT when the connection is lost. nil: nothing is. See [Client.SetWill].
 	Will *Will
 	// NoMetrics leaves the name and the version of the SDK out of CONNECT's user name. AWS IoT counts them.
 	NoMetrics bool
 
-	// Outbox keeps published messages until AWS IoT has them: give one in a file, from package sqlitebox, and they survive power cuts. The client does not close
-	// it; pass what it drops on to [Client.Dropped]. nil: they are kept in memory, as OfflineQueue says.
+	// Outbox keeps published messages until AWS IoT has them: give one in a file, from package sqlitebox, and they survive power cuts.
+	// The client does not close it; pass what it drops on to [Client.Dropped]. nil: they are kept in memory, as OfflineQueue says.
 	Outbox *outbox.Outbox
 	// OfflineQueue bounds the messages that wait in memory. nil: Size -1. Not with an Outbox, which has limits of its own.
 	OfflineQueue *OfflineQueue
-	// DrainInterval is the pause between two messages that had been accepted before the connection was made; those published meanwhile wait for them. 0: none. A frequency of
-	// 2 Hz is time.Second/2.
+	// DrainInterval is the pause between two messages that had been accepted before the connection was made; those published meanwhile
+	// wait for them. 0: none. A frequency of 2 Hz is time.Second/2.
 	DrainInterval time.Duration
 	// MaxInFlight is how many messages are sent without having been acknowledged. 0: 100, which is what AWS IoT allows.
 	MaxInFlight int
 
-	// MaxHangUps is how often in a row AWS IoT may hang up on a message with QoS 1 before that is given up as refused, with [ErrHungUp]; otherwise it would come first on every connection, for ever,
-	// and nothing behind it would get through. 0: 5. Negative: messages are never given up.
+	// MaxHangUps is how often in a row AWS IoT may hang up on a message with QoS 1 before that is given up as refused, with [ErrHungUp];
+	// otherwise it would come first on every connection, for ever, and nothing behind it would get through. 0: 5. Negative: messages are
+	// never given up.
 	//
-	// A hang-up counts only if it can mean nothing else. After the first one messages go out one at a time, each behind an answer of AWS IoT to a PINGREQ, and the connection has to end in good order, while
-	// the message was all that was unanswered. Lost networks, time-outs, resets, and servers that are stopped do not count, and any other course of events begins the count anew. If AWS IoT
-	// acknowledges nothing at all, each further message takes twice as long. With MQTT 5 what counts is a DISCONNECT that blames what was sent.
+	// A hang-up counts only if it can mean nothing else. After the first one messages go out one at a time, each behind an answer of AWS
+	// IoT to a PINGREQ, and the connection has to end in good order, while the message was all that was unanswered. Lost networks,
+	// time-outs, resets, and servers that are stopped do not count, and any other course of events begins the count anew. If AWS IoT
+	// acknowledges nothing at all, each further message takes twice as long. With MQTT 5 what counts is a DISCONNECT that blames what was
+	// sent.
 	MaxHangUps int
 
 	// Backoff is how long to wait between attempts to connect.
 	Backoff Backoff
-	// GiveUp is asked when an attempt to connect has failed or a connection was lost: if it returns true, [Client.Run] returns the error. nil: Run never gives up.
+	// GiveUp is asked when an attempt to connect has failed or a connection was lost: if it returns true, [Client.Run] returns the error.
+	// nil: Run never gives up.
 	GiveUp func(error) bool
 	// ConnectTimeout is how long an attempt may take until there is a connection, and from then on until CONNACK. 0: 30 s.
 	ConnectTimeout time.Duration
-	// OperationTimeout is how long [Client.Publish], [Client.Subscribe] and [Client.Unsubscribe] wait at most. 0: as long as their context lasts.
+	// OperationTimeout is how long [Client.Publish], [Client.Subscribe] and [Client.Unsubscribe] wait at most. 0: as long as their
+	// context lasts.
 	OperationTimeout time.Duration
 	// RequestTimeout is how long requests to shadows, jobs and provisioning wait for an answer if their context has no deadline. 0: 30 s.
 	RequestTimeout time.Duration
 
-	// OnMessage is told of every message, whether a subscription has a handler for it or not. Callbacks, this one, the next ones and all handlers, are called one at a
-	// time, in order, by a goroutine of Run; they may use the client. A message is acknowledged when they have returned, so one that ends the program is sent again.
+	// OnMessage is told of every message, whether a subscription has a handler for it or not. Callbacks, this one, the next ones and all
+	// handlers, are called one at a time, in order, by a goroutine of Run; they may use the client. A message is acknowledged when they
+	// have returned, so one that ends the program is sent again.
 	OnMessage func(*Message)
 	// OnConnection is told when the client has connected, and why it is not connected.
 	OnConnection func(Connection)
 	// OnRefusedSubscription is told when AWS IoT does not grant a subscription, which can also happen on a later connection.
 	OnRefusedSubscription func(filter string, err error)
-	// OnUndeliverable is told of messages that were deleted from the queue or outbox because AWS IoT has refused them for good: a [fairlead.PlatformError], or [ErrHungUp]; or because
-	// the outbox has what is no message of this package: then m has only the payload. Nobody else has the message any more.
+	// OnUndeliverable is told of messages that were deleted from the queue or outbox because AWS IoT has refused them for good: a
+	// [fairlead.PlatformError], or [ErrHungUp]; or because the outbox has what is no message of this package: then m has only the
+	// payload. Nobody else has the message any more.
 	OnUndeliverable func(m *Message, err error)
 
-	// RootCAs are the authorities that the server's certificate may come from, see [identity.LoadRoots]. nil: the system's, which usually have those of Amazon.
+	// RootCAs are the authorities that the server's certificate may come from, see [identity.LoadRoots]. nil: the system's, which usually
+	// have those of Amazon.
 	RootCAs *x509.CertPool
-	// TLS is for what else TLS is to be like: versions, cipher suites, the server's name, or NextProtos for other names in ALPN. It is copied, and what the other fields say is filled in.
+	// TLS is for what else TLS is to be like: versions, cipher suites, the server's name, or NextProtos for other names in ALPN. It is
+	// copied, and what the other fields say is filled in.
 	TLS *tls.Config
 	// Proxy is "http://[user:password@]host:port" for a proxy that does CONNECT, or the same with socks5. nil: none.
 	Proxy *url.URL
@@ -138,7 +151,8 @@ func (p Protocol) version() mqtt.Version {
 	return [...]mqtt.Version{MQTT5: mqtt.V5, MQTT311: mqtt.V311, MQTT31: mqtt.V31}[p]
 }
 
-// Backoff is how long to wait between attempts to connect: Base, then twice as long each time, up to Max. A connection that lasted for Stable makes it begin anew with Base.
+// Backoff is how long to wait between attempts to connect: Base, then twice as long each time, up to Max. A connection that lasted for
+// Stable makes it begin anew with Base.
 type Backoff struct {
 	Base   time.Duration // 0: 1 s. Less than Stable
 	Max    time.Duration // 0: 32 s, or Base if that is more
@@ -170,7 +184,8 @@ func (b *Backoff) complete() error {
 	return nil
 }
 
-// OfflineQueue bounds the published messages that wait in memory while there is no connection. Those that were sent and are not acknowledged yet do not count.
+// OfflineQueue bounds the published messages that wait in memory while there is no connection. Those that were sent and are not
+// acknowledged yet do not count.
 type OfflineQueue struct {
 	// Size is how many messages wait. 0: none, publishing without a connection fails. Negative: as many as MaxBytes allows.
 	Size int
@@ -369,12 +384,13 @@ const (
 
 // A Connection is a change of the connection.
 type Connection struct {
-	// State is Connected when the client has connected and its subscriptions are in place; otherwise Connecting after a connection was lost or an attempt has failed, and
-	// Disconnected when Run ends.
+	// State is Connected when the client has connected and its subscriptions are in place; otherwise Connecting after a connection was
+	// lost or an attempt has failed, and Disconnected when Run ends.
 	State ConnectionState
 	// SessionPresent tells, with Connected, that AWS IoT still had the session, with what it has kept meanwhile.
 	SessionPresent bool
-	// Err is why there is no connection; nil with Connected, and if Run was asked to end. A refusal is a [fairlead.PlatformError] with the code in CONNACK or DISCONNECT.
+	// Err is why there is no connection; nil with Connected, and if Run was asked to end. A refusal is a [fairlead.PlatformError] with
+	// the code in CONNACK or DISCONNECT.
 	Err error
 	// Retry is, with Connecting, when the next attempt is made, from then.
 	Retry time.Duration

@@ -223,7 +223,8 @@ func (c *Client) signed(ctx context.Context, host string, port int) (*mqttclient
 	return &mqttclient.WebSocket{Target: webSocketPath + "?" + query, Host: header}, renewAt(now, cred.Expires), nil
 }
 
-// renewAt returns when a signed connection is replaced: before AWS IoT ends it, and before temporary credentials end; not all of a fleet at once.
+// renewAt returns when a signed connection is replaced: before AWS IoT ends it, and before temporary credentials end; not all of a fleet
+// at once.
 func renewAt(now, expires time.Time) time.Time {
 	at := now.Add(webSocketLife - time.Hour + rand.N(30*time.Minute))
 	if expires.IsZero() {

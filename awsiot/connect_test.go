@@ -193,7 +193,8 @@ func TestWays(t *testing.T) {
 	}
 }
 
-// The URL is signed with the credentials of the moment, again before each connection: before the day is over that AWS IoT allows, and before the credentials end.
+// The URL is signed with the credentials of the moment, again before each connection: before the day is over that AWS IoT allows, and
+// before the credentials end.
 func TestSigned(t *testing.T) {
 	for name, tt := range map[string]struct {
 		life       time.Duration // of the credentials; 0: for ever

@@ -9,7 +9,8 @@ import (
 
 const coveragePage = "../docs/coverage/aws-iot.md"
 
-// TestCoverage checks the SDK's tables in docs/coverage: what they say is ours exists, and so do the tests that they name; each row names one.
+// TestCoverage checks the SDK's tables in docs/coverage: what they say is ours exists, and so do the tests that they name; each row names
+// one.
 func TestCoverage(t *testing.T) {
 	coveragetest.Check(t, coveragetest.Section(t, coveragePage), map[string]string{"engine": "../internal/engine"}, []string{"Detail"}, 90)
 }

@@ -25,8 +25,8 @@ type Credentials struct {
 	Expires time.Time
 }
 
-// A CredentialsProvider gives the access key that a WebSocket's URL is signed with. It is asked before each connection; it may use the network, and should keep what is still valid.
-// See [FromSDK] for those of the AWS SDK for Go.
+// A CredentialsProvider gives the access key that a WebSocket's URL is signed with. It is asked before each connection; it may use the
+// network, and should keep what is still valid. See [FromSDK] for those of the AWS SDK for Go.
 type CredentialsProvider interface {
 	Retrieve(ctx context.Context) (Credentials, error)
 }
@@ -37,8 +37,8 @@ type CredentialsFunc func(ctx context.Context) (Credentials, error)
 // Retrieve calls f.
 func (f CredentialsFunc) Retrieve(ctx context.Context) (Credentials, error) { return f(ctx) }
 
-// FromSDK makes a provider of one that returns another type: in particular of an aws.CredentialsProvider of the AWS SDK for Go, which this package does not link. convert copies
-// the fields; see the example.
+// FromSDK makes a provider of one that returns another type: in particular of an aws.CredentialsProvider of the AWS SDK for Go, which
+// this package does not link. convert copies the fields; see the example.
 func FromSDK[C any](p interface {
 	Retrieve(ctx context.Context) (C, error)
 }, convert func(C) Credentials,
@@ -76,8 +76,8 @@ func EnvironmentCredentials() CredentialsProvider {
 	})
 }
 
-// SharedCredentials returns a provider that reads a profile of the file that the AWS tools share. An empty path is ~/.aws/credentials, an empty profile "default", or "DEFAULT" if there is none of
-// that name. The file is read anew each time.
+// SharedCredentials returns a provider that reads a profile of the file that the AWS tools share. An empty path is ~/.aws/credentials, an
+// empty profile "default", or "DEFAULT" if there is none of that name. The file is read anew each time.
 func SharedCredentials(path, profile string) CredentialsProvider {
 	return CredentialsFunc(func(context.Context) (Credentials, error) {
 		c, err := readShared(path, profile)
@@ -88,7 +88,8 @@ func SharedCredentials(path, profile string) CredentialsProvider {
 	})
 }
 
-// DefaultCredentials returns a provider that looks where the official SDK for Python looks when it was given none: in the environment, then in the shared file.
+// DefaultCredentials returns a provider that looks where the official SDK for Python looks when it was given none: in the environment,
+// then in the shared file.
 func DefaultCredentials() CredentialsProvider {
 	return ChainCredentials(EnvironmentCredentials(), SharedCredentials("", ""))
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/fairlead-iot/fairlead/identity"
 )
 
-// A Discovery asks AWS IoT Greengrass which cores a device can connect to, and how. Endpoint and Identity are required; every other field works at zero. It may be used concurrently.
+// A Discovery asks AWS IoT Greengrass which cores a device can connect to, and how. Endpoint and Identity are required; every other field
+// works at zero. It may be used concurrently.
 type Discovery struct {
 	// Endpoint is such as "greengrass-ats.iot.eu-west-1.amazonaws.com", or the account's device endpoint; with a port, if it is not 8443.
 	Endpoint string
@@ -39,8 +40,9 @@ const (
 	maxDiscoveryBytes = 4 << 20
 )
 
-// Discover asks which groups the thing is in, with their cores and authorities. Refusals are a [fairlead.PlatformError] with the HTTP status and the answer's text: of kind ErrInvalid for 400,
-// ErrUnauthenticated for 401, ErrDenied for 403, ErrNotFound for 404, which also means that the thing is in no group, and ErrThrottled for 429. When time is up the error wraps [ErrTimeout].
+// Discover asks which groups the thing is in, with their cores and authorities. Refusals are a [fairlead.PlatformError] with the HTTP
+// status and the answer's text: of kind ErrInvalid for 400, ErrUnauthenticated for 401, ErrDenied for 403, ErrNotFound for 404, which
+// also means that the thing is in no group, and ErrThrottled for 429. When time is up the error wraps [ErrTimeout].
 func (d *Discovery) Discover(ctx context.Context, thing string) (*DiscoveryInfo, error) {
 	op := fmt.Sprintf("discover cores for %.128q", thing)
 	host, port, err := splitEndpoint(d.Endpoint, portDiscovery)

@@ -97,7 +97,8 @@ type DiscoveryInfo struct {
 	groups []GroupConnectivityInfo
 }
 
-// ParseDiscoveryInfo reads an answer of Greengrass. Of groups, cores and ways that are there twice the later one counts. The error wraps fairlead.ErrInvalid.
+// ParseDiscoveryInfo reads an answer of Greengrass. Of groups, cores and ways that are there twice the later one counts. The error wraps
+// fairlead.ErrInvalid.
 func ParseDiscoveryInfo(text []byte) (*DiscoveryInfo, error) {
 	var in struct {
 		GGGroups []struct {
@@ -176,8 +177,9 @@ func (d *DiscoveryInfo) CAs() []GroupCA {
 	return all
 }
 
-// Connect looks for a core that can be reached: it tries the ways of all cores in turn, with the authorities of their groups, up to the end of the TLS handshake with the device's certificate. What it returns is cfg for
-// the first one that answers: with its Endpoint and RootCAs. The error has those of all tries.
+// Connect looks for a core that can be reached: it tries the ways of all cores in turn, with the authorities of their groups, up to the
+// end of the TLS handshake with the device's certificate. What it returns is cfg for the first one that answers: with its Endpoint and
+// RootCAs. The error has those of all tries.
 func (d *DiscoveryInfo) Connect(ctx context.Context, cfg Config) (Config, CoreConnectivityInfo, error) {
 	var errs []error
 	for _, g := range d.groups {

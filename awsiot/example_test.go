@@ -86,7 +86,8 @@ func ExampleNew_webSocket() {
 	client, _ = awsiot.New(awsiot.Config{Endpoint: endpoint, ThingName: "pump-7", Credentials: awsiot.DefaultCredentials()})
 }
 
-// awsCredentials stands for aws.Credentials of the AWS SDK for Go, and sdk for the Credentials of its aws.Config: this module does not link it.
+// awsCredentials stands for aws.Credentials of the AWS SDK for Go, and sdk for the Credentials of its aws.Config: this module does not
+// link it.
 type awsCredentials struct {
 	AccessKeyID, SecretAccessKey, SessionToken string
 	CanExpire                                  bool
@@ -111,7 +112,8 @@ func ExampleFromSDK() {
 	client, _ = awsiot.New(awsiot.Config{Endpoint: endpoint, ThingName: "pump-7", Credentials: provider})
 }
 
-// With an access key that the device borrows for its certificate, over a signed WebSocket. The same provider serves the AWS SDK for Go, for other services.
+// With an access key that the device borrows for its certificate, over a signed WebSocket. The same provider serves the AWS SDK for Go,
+// for other services.
 func ExampleRoleAliasCredentials() {
 	lent := &awsiot.RoleAliasCredentials{Endpoint: "a1b2c3.credentials.iot.eu-west-1.amazonaws.com", RoleAlias: "cameras", ThingName: "pump-7", Identity: id}
 	client, _ = awsiot.New(awsiot.Config{Endpoint: endpoint, ThingName: "pump-7", Credentials: lent})
@@ -223,7 +225,8 @@ func ExampleClient_Subscribe() {
 	}
 }
 
-// A message is acknowledged when its handlers have returned; or, as here, when what it has asked for is done elsewhere. If the program ends before, it comes again.
+// A message is acknowledged when its handlers have returned; or, as here, when what it has asked for is done elsewhere. If the program
+// ends before, it comes again.
 func ExampleMessage_Hold() {
 	type order struct {
 		*awsiot.Message

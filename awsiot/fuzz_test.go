@@ -10,7 +10,8 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/wire/awswire"
 )
 
-// Whatever comes as an answer or a notification: nothing panics, and an answer finds a request only by its token, or when that is the only one.
+// Whatever comes as an answer or a notification: nothing panics, and an answer finds a request only by its token, or when that is the
+// only one.
 func FuzzAnswer(f *testing.F) {
 	f.Add("$aws/things/T/shadow/get/accepted", []byte(`{"state":{"desired":{}},"metadata":null,"version":1,"timestamp":5,"clientToken":"one"}`))
 	f.Add("$aws/things/T/shadow/get/rejected", []byte(`{"code":404,"message":"no"}`))

@@ -360,7 +360,8 @@ func connect() mqtttest.Step { return mqtttest.Expect(mqtt.Connect{ClientID: "pu
 
 func connack(present bool) mqtttest.Step { return mqtttest.Send(mqtt.ConnAck{SessionPresent: present}) }
 
-// ping comes on a connection after one that the peer has ended with messages in flight, when subscriptions are in place: see Config.MaxHangUps.
+// ping comes on a connection after one that the peer has ended with messages in flight, when subscriptions are in place: see
+// Config.MaxHangUps.
 func ping() mqtttest.Step {
 	return mqtttest.Steps(mqtttest.Expect(mqtt.PingReq{}), mqtttest.Send(mqtt.PingResp{}))
 }

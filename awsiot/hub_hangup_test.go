@@ -11,7 +11,8 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/hubtest"
 )
 
-// With MQTT 3.1.1 AWS IoT can only hang up on what no policy allows. The application gets that message back, and the others arrive, each in its turn.
+// With MQTT 3.1.1 AWS IoT can only hang up on what no policy allows. The application gets that message back, and the others arrive, each
+// in its turn.
 func TestHubHangUps(t *testing.T) {
 	a := newAccount(t)
 	made := a.narrow(t)

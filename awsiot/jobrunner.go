@@ -23,9 +23,9 @@ var (
 	ErrJobEnded = fmt.Errorf("job execution has ended: %w", fairlead.ErrConflict)
 )
 
-// A JobFunc does the work of a job. When it returns nil the execution SUCCEEDED, otherwise it FAILED, or was REJECTED if the error wraps [ErrRejectJob]; details are added to it, and the error's text under
-// "reason" unless they have that. ctx ends when the program ends, and then the execution stays in progress; and when the execution ends without the
-// program, with the cause [ErrJobEnded].
+// A JobFunc does the work of a job. When it returns nil the execution SUCCEEDED, otherwise it FAILED, or was REJECTED if the error wraps
+// [ErrRejectJob]; details are added to it, and the error's text under "reason" unless they have that. ctx ends when the program ends, and
+// then the execution stays in progress; and when the execution ends without the program, with the cause [ErrJobEnded].
 type JobFunc func(ctx context.Context, job *Job) (details map[string]string, err error)
 
 // A Job is an execution that a [JobFunc] works on.
@@ -47,9 +47,10 @@ type RunOptions struct {
 	OnResult func(job *Job, status JobStatus, err error)
 }
 
-// Run takes the thing's jobs in order, one at a time, lets work do each, and tells AWS IoT what came of it, until ctx ends; then it returns nil. It waits while there is no connection, and asks for what came meanwhile
-// when there is one again. An execution that was in progress when the program or its connection ended is handed to work again: Document and StatusDetails tell how far it was. [Client.Run] must run. Other
-// errors are refusals that trying again does not mend, such as that of a policy.
+// Run takes the thing's jobs in order, one at a time, lets work do each, and tells AWS IoT what came of it, until ctx ends; then it
+// returns nil. It waits while there is no connection, and asks for what came meanwhile when there is one again. An execution that was in
+// progress when the program or its connection ended is handed to work again: Document and StatusDetails tell how far it was. [Client.Run]
+// must run. Other errors are refusals that trying again does not mend, such as that of a policy.
 func (j *Jobs) Run(ctx context.Context, work JobFunc, opts *RunOptions) error {
 	r := &jobRunner{jobs: j, work: work, wake: make(chan struct{}, 1)}
 	if opts != nil {
@@ -253,8 +254,9 @@ func (j *Job) watch(ctx context.Context) {
 	}
 }
 
-// Progress tells AWS IoT how far the work is: details replace those of the execution, at most ten. It starts the step timeout anew, if there is one. It waits for the answer, and while there is no connection for
-// one, until ctx ends. The error wraps [ErrJobEnded] if the execution has ended; then the context of the [JobFunc] ends, too.
+// Progress tells AWS IoT how far the work is: details replace those of the execution, at most ten. It starts the step timeout anew, if
+// there is one. It waits for the answer, and while there is no connection for one, until ctx ends. The error wraps [ErrJobEnded] if the
+// execution has ended; then the context of the [JobFunc] ends, too.
 func (j *Job) Progress(ctx context.Context, details map[string]string) error {
 	return j.update(ctx, JobInProgress, details)
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/wire/awswire"
 )
 
-// Jobs is a handle on the jobs of a thing: work that somebody wants to be done on many things, of which each has its own execution. Handles are free to make, cannot fail, and may be used
-// from any goroutine. [Jobs.Run] does all of it for programs that only have the work itself to add.
+// Jobs is a handle on the jobs of a thing: work that somebody wants to be done on many things, of which each has its own execution.
+// Handles are free to make, cannot fail, and may be used from any goroutine. [Jobs.Run] does all of it for programs that only have the
+// work itself to add.
 type Jobs struct {
 	c     *Client
 	thing string
@@ -106,7 +107,8 @@ var jobKinds = map[awswire.JobCode]error{
 	awswire.JobRequestThrottled:       fairlead.ErrThrottled,
 }
 
-// Pending returns the executions that have not ended. For errors, of this and the other methods, see [Shadow.Get]; refusals are a [*JobError].
+// Pending returns the executions that have not ended. For errors, of this and the other methods, see [Shadow.Get]; refusals are a
+// [*JobError].
 func (j *Jobs) Pending(ctx context.Context) (*PendingJobs, error) {
 	var r awswire.PendingJobs
 	if err := j.ask(ctx, "list pending jobs", "", awswire.OpGet, &awswire.JobRequest{}, true, &r); err != nil {
@@ -123,7 +125,8 @@ type StartNextOptions struct {
 	StepTimeout time.Duration
 }
 
-// StartNext starts the next pending execution and returns it: one that is in progress already comes first, as it is. The error wraps [ErrNoJob] if nothing is pending.
+// StartNext starts the next pending execution and returns it: one that is in progress already comes first, as it is. The error wraps
+// [ErrNoJob] if nothing is pending.
 func (j *Jobs) StartNext(ctx context.Context, opts *StartNextOptions) (*JobExecution, error) {
 	const op = "start next job"
 	r := &awswire.JobRequest{}
@@ -189,7 +192,8 @@ type JobUpdated struct {
 	Time     time.Time
 }
 
-// Update says how far an execution is. When the connection is lost before the answer comes, the error wraps fairlead.ErrUnavailable, and the update may have been made.
+// Update says how far an execution is. When the connection is lost before the answer comes, the error wraps fairlead.ErrUnavailable, and
+// the update may have been made.
 func (j *Jobs) Update(ctx context.Context, jobID string, u JobUpdate) (*JobUpdated, error) {
 	op := fmt.Sprintf("update job %.64q", jobID)
 	r := &awswire.JobRequest{

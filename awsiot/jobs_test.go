@@ -251,7 +251,8 @@ func listen() mqtttest.Step {
 	return steps(subscribe(jobs+"/notify-next", 1), suback(), subscribe(jobs+"/notify", 1), suback(), subscribe(jobs+"/start-next/+", 1), suback())
 }
 
-// Jobs are taken in order; what came of each, and progress, is told to AWS IoT with the version that it has; when there is no job the runner waits for a notification, or a connection.
+// Jobs are taken in order; what came of each, and progress, is told to AWS IoT with the version that it has; when there is no job the
+// runner waits for a notification, or a connection.
 func TestRunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		progress, ok, failed, refused := &exchange{t: t}, &exchange{t: t}, &exchange{t: t}, &exchange{t: t}
@@ -336,7 +337,8 @@ func TestRunnerEnded(t *testing.T) {
 	})
 }
 
-// The result is told until AWS IoT has answered: after a lost connection it may know it already. Details that somebody else has written meanwhile do not matter.
+// The result is told until AWS IoT has answered: after a lost connection it may know it already. Details that somebody else has written
+// meanwhile do not matter.
 func TestRunnerRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &exchange{t: t}

@@ -34,8 +34,9 @@ const (
 	JobReplies                  // .../#: the request and both answers
 )
 
-// Topic returns a topic of the jobs service, or a filter, for programs that publish and subscribe themselves. jobID is for [JobTopicDescribe], where [NextJob] is possible, and [JobTopicUpdate]; in a
-// filter it may be "+". The error wraps fairlead.ErrInvalid if there is no such topic.
+// Topic returns a topic of the jobs service, or a filter, for programs that publish and subscribe themselves. jobID is for
+// [JobTopicDescribe], where [NextJob] is possible, and [JobTopicUpdate]; in a filter it may be "+". The error wraps fairlead.ErrInvalid
+// if there is no such topic.
 func (j *Jobs) Topic(kind JobTopic, reply JobReply, jobID string) (string, error) {
 	wrong := fmt.Errorf("topic of jobs of %.128q: %w: there is none of kind %d with reply %d and job %.80q", j.thing, fairlead.ErrInvalid, kind, reply, jobID)
 	if !awswire.ValidThingName(j.thing) || reply > JobReplies {
@@ -69,8 +70,8 @@ func (j *Jobs) Topic(kind JobTopic, reply JobReply, jobID string) (string, error
 	return awswire.JobsTopic(j.thing, jobID, ops[kind], awswire.Request) + suffix, nil
 }
 
-// Subscribe subscribes to a topic of the jobs service, see [Jobs.Topic] and [Client.Subscribe]. Most programs want [Jobs.OnNotify], [Jobs.OnNotifyNext], or what asks and waits for the
-// answer: then they get no answers here.
+// Subscribe subscribes to a topic of the jobs service, see [Jobs.Topic] and [Client.Subscribe]. Most programs want [Jobs.OnNotify],
+// [Jobs.OnNotifyNext], or what asks and waits for the answer: then they get no answers here.
 func (j *Jobs) Subscribe(ctx context.Context, kind JobTopic, reply JobReply, jobID string, qos QoS, handler func(*Message)) (granted QoS, err error) {
 	filter, err := j.Topic(kind, reply, jobID)
 	if err != nil {
@@ -79,8 +80,8 @@ func (j *Jobs) Subscribe(ctx context.Context, kind JobTopic, reply JobReply, job
 	return j.c.Subscribe(ctx, filter, qos, handler, nil)
 }
 
-// OnNotify calls handle whenever an execution becomes pending or does not any more, with up to ten of those that are. It is called like the callbacks of [Config]. OnNotify returns when the
-// subscription is in place; stop ends it, and may be called any number of times.
+// OnNotify calls handle whenever an execution becomes pending or does not any more, with up to ten of those that are. It is called like
+// the callbacks of [Config]. OnNotify returns when the subscription is in place; stop ends it, and may be called any number of times.
 func (j *Jobs) OnNotify(ctx context.Context, handle func(*PendingJobs)) (stop func(), err error) {
 	return j.on(ctx, awswire.OpNotify, func(payload []byte) error {
 		var n awswire.JobsNotification
@@ -92,7 +93,8 @@ func (j *Jobs) OnNotify(ctx context.Context, handle func(*PendingJobs)) (stop fu
 	})
 }
 
-// OnNotifyNext calls handle whenever the next pending execution is another one: nil if nothing is pending any more. For the rest it is like [Jobs.OnNotify].
+// OnNotifyNext calls handle whenever the next pending execution is another one: nil if nothing is pending any more. For the rest it is
+// like [Jobs.OnNotify].
 func (j *Jobs) OnNotifyNext(ctx context.Context, handle func(*JobExecution)) (stop func(), err error) {
 	return j.on(ctx, awswire.OpNotifyNext, func(payload []byte) error {
 		var n awswire.NextJobNotification

@@ -38,8 +38,10 @@ type Message struct {
 	ack *acknowledgement // nil if there is nothing to acknowledge
 }
 
-// Hold puts off the acknowledgement of the message: until the function that it returns is called, once for each call of Hold, and the callbacks have returned. Call it in a callback, and the function from anywhere, for example when
-// what the message has asked for is done and stored. AWS IoT sends a message that was not acknowledged again on the next connection of the session; and while one is not, those behind it are not either, and after 100 of them no others with QoS 1 come.
+// Hold puts off the acknowledgement of the message: until the function that it returns is called, once for each call of Hold, and the
+// callbacks have returned. Call it in a callback, and the function from anywhere, for example when what the message has asked for is done
+// and stored. AWS IoT sends a message that was not acknowledged again on the next connection of the session; and while one is not, those
+// behind it are not either, and after 100 of them no others with QoS 1 come.
 func (m *Message) Hold() (ack func()) {
 	if m.ack == nil {
 		return func() {}
@@ -138,8 +140,8 @@ func newMessage(m *mqttclient.Message) *Message {
 	}
 }
 
-// AWS IoT ends the connection of whoever exceeds these ("AWS IoT Core message broker and protocol limits", read 2026-11). What waits in an outbox would do so again
-// and again; so it is refused before.
+// AWS IoT ends the connection of whoever exceeds these ("AWS IoT Core message broker and protocol limits", read 2026-11). What waits in
+// an outbox would do so again and again; so it is refused before.
 const (
 	maxPayloadBytes = 128 << 10
 	maxTopicBytes   = 256

@@ -173,7 +173,8 @@ func (c *cutter) cut() {
 	_ = c.last.Close()
 }
 
-// The basics against a server that nobody here wrote: mutual TLS, every version, both qualities of service, subscriptions, retained messages, a will, a connection that is cut.
+// The basics against a server that nobody here wrote: mutual TLS, every version, both qualities of service, subscriptions, retained
+// messages, a will, a connection that is cut.
 func TestMosquitto(t *testing.T) {
 	a := newAuthority(t)
 	address := mosquitto(t, a)

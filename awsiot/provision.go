@@ -33,8 +33,9 @@ type RegisteredThing struct {
 	Configuration map[string]string
 }
 
-// CreateKeysAndCertificate makes AWS IoT make a key and a certificate. A device that makes its own key, and asks with [Client.CreateCertificateFromCSR], has one that nobody else has seen.
-// Refusals are a [fairlead.PlatformError] with AWS IoT's error code; see [Shadow.Get] for other errors.
+// CreateKeysAndCertificate makes AWS IoT make a key and a certificate. A device that makes its own key, and asks with
+// [Client.CreateCertificateFromCSR], has one that nobody else has seen. Refusals are a [fairlead.PlatformError] with AWS IoT's error
+// code; see [Shadow.Get] for other errors.
 func (c *Client) CreateKeysAndCertificate(ctx context.Context) (*NewCertificate, error) {
 	return c.certificate(ctx, "create keys and certificate", awswire.OpCreate, []byte("{}"))
 }
@@ -56,7 +57,8 @@ func (c *Client) certificate(ctx context.Context, op string, what awswire.Op, pa
 	return &NewCertificate{r.CertificateID, r.CertificatePEM, identity.NewSecret(r.PrivateKey), identity.NewSecret(r.CertificateOwnershipToken)}, nil
 }
 
-// RegisterThing makes AWS IoT make a thing by a provisioning template, with a certificate that was created on this connection. Parameters are what the template asks for.
+// RegisterThing makes AWS IoT make a thing by a provisioning template, with a certificate that was created on this connection. Parameters
+// are what the template asks for.
 func (c *Client) RegisterThing(ctx context.Context, template string, ownershipToken identity.Secret, parameters map[string]string) (*RegisteredThing, error) {
 	op := fmt.Sprintf("register thing by template %.40q", template)
 	if !awswire.ValidTemplateName(template) || ownershipToken.IsZero() {
@@ -71,7 +73,8 @@ func (c *Client) RegisterThing(ctx context.Context, template string, ownershipTo
 	return &RegisteredThing{r.ThingName, r.DeviceConfiguration}, nil
 }
 
-// provisioning asks AWS IoT. The answers carry no token, so there is one request at a time; and they may carry a private key, so the subscription does not stay.
+// provisioning asks AWS IoT. The answers carry no token, so there is one request at a time; and they may carry a private key, so the
+// subscription does not stay.
 func (c *Client) provisioning(ctx context.Context, op string, t awswire.Topic, payload []byte, again bool, into any) error {
 	body, refusal, err := c.ask(ctx, &request{
 		op: op, topic: t.String(), payload: payload, filters: []string{t.With(awswire.Accepted).String(), t.With(awswire.Rejected).String()}, oneShot: true,
@@ -97,7 +100,8 @@ func (c *Client) provisioning(ctx context.Context, op string, t awswire.Topic, p
 	return nil
 }
 
-// A Provisioning says how [Provision] is to make a device. Template, KeyFile and CertificateFile are required, the former of the files unless there is a Key.
+// A Provisioning says how [Provision] is to make a device. Template, KeyFile and CertificateFile are required, the former of the files
+// unless there is a Key.
 type Provisioning struct {
 	// Template is the name of the provisioning template, and Parameters are what it asks for, such as a serial number.
 	Template   string
@@ -121,8 +125,9 @@ type Provisioned struct {
 	Identity *identity.Identity
 }
 
-// Provision makes a device of one that has but a claim certificate, which many share: it connects with cfg, whose Identity is the claim, gets a certificate of the device's own, registers
-// the thing, stores the identity, and disconnects. What it returns is usable at once. Nothing is stored unless all went well, but for a key that was made: calling it again goes on with that one.
+// Provision makes a device of one that has but a claim certificate, which many share: it connects with cfg, whose Identity is the claim,
+// gets a certificate of the device's own, registers the thing, stores the identity, and disconnects. What it returns is usable at once.
+// Nothing is stored unless all went well, but for a key that was made: calling it again goes on with that one.
 func Provision(ctx context.Context, cfg Config, p Provisioning) (*Provisioned, error) {
 	if p.KeyFile == "" && (p.Key == nil || p.KeyFromAWS) || p.CertificateFile == "" {
 		return nil, fmt.Errorf("provision: %w: KeyFile or CertificateFile is empty", fairlead.ErrInvalid)

@@ -28,7 +28,8 @@ const (
 
 // oneShot is a request whose answer is subscribed to for it alone. The answers of provisioning have no token.
 //
-// When the client unsubscribes is a matter of luck, if the next request has the same topic it may not at all: the steps leave that open, and tests wait a while between such requests.
+// When the client unsubscribes is a matter of luck, if the next request has the same topic it may not at all: the steps leave that open,
+// and tests wait a while between such requests.
 func oneShot(topic string, x *exchange, suffix string, body func() string) mqtttest.Step {
 	return steps(mqtttest.AnswerUnsubscribe(), subscribe(topic+accepted, 1), suback(), subscribe(topic+rejected, 1), suback(), x.expect(topic), puback(),
 		mqtttest.SendThat("answer", func() any { return &mqtt.Publish{Topic: []byte(topic + suffix), Payload: []byte(body())} }))

@@ -44,8 +44,9 @@ func (r *Result) Done() <-chan struct{} {
 	return r.done
 }
 
-// Err is nil before Done is closed, and when all went well. Otherwise it is the refusal, a [fairlead.PlatformError] or [ErrHungUp]; or it wraps ErrFull or ErrExpired of package fairlead: the message
-// was dropped while it waited; or ErrUnavailable: nobody kept it, and the connection was lost.
+// Err is nil before Done is closed, and when all went well. Otherwise it is the refusal, a [fairlead.PlatformError] or [ErrHungUp]; or it
+// wraps ErrFull or ErrExpired of package fairlead: the message was dropped while it waited; or ErrUnavailable: nobody kept it, and the
+// connection was lost.
 func (r *Result) Err() error {
 	if r.receipt != nil {
 		err := r.receipt.Err()
@@ -72,10 +73,12 @@ func (r *Result) Wait(ctx context.Context) error {
 	}
 }
 
-// Publish publishes a message and waits until AWS IoT has it; with QoS 0, until it is sent. When there is no connection it waits for one: the message is in the outbox, or the offline queue, and when
-// ctx ends first Publish returns [ErrQueued], and the message is sent later. A refusal is a [fairlead.PlatformError], or [ErrHungUp]. The slice must not change before Publish returns.
+// Publish publishes a message and waits until AWS IoT has it; with QoS 0, until it is sent. When there is no connection it waits for one:
+// the message is in the outbox, or the offline queue, and when ctx ends first Publish returns [ErrQueued], and the message is sent later.
+// A refusal is a [fairlead.PlatformError], or [ErrHungUp]. The slice must not change before Publish returns.
 //
-// Errors of the message itself wrap fairlead.ErrInvalid or ErrTooLarge. When it was not accepted they wrap [ErrQueueFull] or [ErrQueueDisabled], or are those of [outbox.Outbox.Append].
+// Errors of the message itself wrap fairlead.ErrInvalid or ErrTooLarge. When it was not accepted they wrap [ErrQueueFull] or
+// [ErrQueueDisabled], or are those of [outbox.Outbox.Append].
 func (c *Client) Publish(ctx context.Context, topic string, qos QoS, payload []byte, opts *PublishOptions) error {
 	ctx, cancel := c.operation(ctx)
 	defer cancel()
@@ -108,8 +111,8 @@ func (c *Client) Publish(ctx context.Context, topic string, qos QoS, payload []b
 	return nil
 }
 
-// PublishAsync publishes a message and returns when it was accepted: with an outbox, when it would survive a power cut. The result tells when AWS IoT has it. ctx is for
-// accepting it only. Errors are those of [Client.Publish].
+// PublishAsync publishes a message and returns when it was accepted: with an outbox, when it would survive a power cut. The result tells
+// when AWS IoT has it. ctx is for accepting it only. Errors are those of [Client.Publish].
 func (c *Client) PublishAsync(ctx context.Context, topic string, qos QoS, payload []byte, opts *PublishOptions) (*Result, error) {
 	m, err := newOutgoing(topic, qos, payload, opts, c.cfg.Protocol)
 	if err != nil {
@@ -122,8 +125,8 @@ func (c *Client) PublishAsync(ctx context.Context, topic string, qos QoS, payloa
 	return r, nil
 }
 
-// Enqueue puts a message into the outbox or the offline queue, and returns when it is there. Nobody is told when AWS IoT has it, which saves the memory of a [Result]. Errors are those
-// of [Client.Publish].
+// Enqueue puts a message into the outbox or the offline queue, and returns when it is there. Nobody is told when AWS IoT has it, which
+// saves the memory of a [Result]. Errors are those of [Client.Publish].
 func (c *Client) Enqueue(ctx context.Context, topic string, qos QoS, payload []byte, opts *PublishOptions) error {
 	m, err := newOutgoing(topic, qos, payload, opts, c.cfg.Protocol)
 	switch {
@@ -195,7 +198,8 @@ func (c *Client) empty() bool {
 	return c.cfg.Outbox.Stats().Messages == 0
 }
 
-// Flush waits until AWS IoT has everything that was accepted before, or ctx ends. Programs that send something and end call it before they end the context of Run.
+// Flush waits until AWS IoT has everything that was accepted before, or ctx ends. Programs that send something and end call it before
+// they end the context of Run.
 func (c *Client) Flush(ctx context.Context) error {
 	box := c.cfg.Outbox
 	if c.queue != nil {

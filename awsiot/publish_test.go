@@ -107,7 +107,8 @@ func ended(t *testing.T, want error, results ...*Result) {
 	}
 }
 
-// By default everything waits for the connection, in order, and results end when it is acknowledged: also those of messages that were in flight when the connection was lost.
+// By default everything waits for the connection, in order, and results end when it is acknowledged: also those of messages that were in
+// flight when the connection was lost.
 func TestOfflineQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil,
@@ -245,7 +246,8 @@ func TestQueueDisabled(t *testing.T) {
 	})
 }
 
-// Draining has a frequency: that of messages which waited before the connection. Those published meanwhile wait behind them, and later ones for nothing.
+// Draining has a frequency: that of messages which waited before the connection. Those published meanwhile wait behind them, and later
+// ones for nothing.
 func TestDrainInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration

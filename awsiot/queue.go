@@ -13,7 +13,8 @@ import (
 	"github.com/fairlead-iot/fairlead/outbox"
 )
 
-// queue keeps messages in memory until they are acknowledged, and bounds how many of them wait to be sent. The outbox's own limit would count those in flight, too.
+// queue keeps messages in memory until they are acknowledged, and bounds how many of them wait to be sent. The outbox's own limit would
+// count those in flight, too.
 type queue struct {
 	OfflineQueue
 	box   *outbox.Outbox

@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 )
 
-// requests are those that wait for an answer. An answer comes on the request's topic with "/accepted" or "/rejected" behind it, and has the request's client token in it. Several may be
-// under way on one topic, also of other clients.
+// requests are those that wait for an answer. An answer comes on the request's topic with "/accepted" or "/rejected" behind it, and has
+// the request's client token in it. Several may be under way on one topic, also of other clients.
 type requests struct {
 	shadows chan struct{} // has an element for each request to a shadow: AWS IoT takes ten at a time ("Device Shadow service quotas")
 	certify chan struct{} // likewise for provisioning, whose requests have no token: one at a time

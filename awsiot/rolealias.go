@@ -17,14 +17,17 @@ import (
 	"github.com/fairlead-iot/fairlead/identity"
 )
 
-// RoleAliasCredentials is a [CredentialsProvider] that borrows an access key for the device's certificate: from AWS IoT's credentials provider ("Authorizing direct calls to AWS services using AWS IoT Core credential
-// provider", read 2026-11). Endpoint, RoleAlias and Identity are required; every other field works at zero, and none must change after the first use. It may be used concurrently.
+// RoleAliasCredentials is a [CredentialsProvider] that borrows an access key for the device's certificate: from AWS IoT's credentials
+// provider ("Authorizing direct calls to AWS services using AWS IoT Core credential provider", read 2026-11). Endpoint, RoleAlias and
+// Identity are required; every other field works at zero, and none must change after the first use. It may be used concurrently.
 //
 // A key is used for the first half of its life; then another one is asked for, and if there is none the first one is used until it ends.
 type RoleAliasCredentials struct {
-	// Endpoint is the account's, of the type iot:CredentialProvider, such as "a1b2c3.credentials.iot.eu-west-1.amazonaws.com"; with a port, if it is not 443.
+	// Endpoint is the account's, of the type iot:CredentialProvider, such as "a1b2c3.credentials.iot.eu-west-1.amazonaws.com"; with a
+	// port, if it is not 443.
 	Endpoint string
-	// RoleAlias is the name of the alias of the role that the key is to have. A policy of the certificate has to allow iot:AssumeRoleWithCertificate for it.
+	// RoleAlias is the name of the alias of the role that the key is to have. A policy of the certificate has to allow
+	// iot:AssumeRoleWithCertificate for it.
 	RoleAlias string
 	// ThingName is for policies with variables of the thing; the certificate must be attached to it. "": none.
 	ThingName string
@@ -53,8 +56,9 @@ const (
 	maxRoleAliasBytes = 64 << 10 // session tokens have no documented length
 )
 
-// Retrieve returns the access key. Refusals are a [fairlead.PlatformError] with the HTTP status and the answer's text: of kind ErrDenied for 403, when no policy allows it or the certificate is not attached to the
-// thing, and ErrNotFound for 404, when there is no such alias. When time is up the error wraps [ErrTimeout].
+// Retrieve returns the access key. Refusals are a [fairlead.PlatformError] with the HTTP status and the answer's text: of kind ErrDenied
+// for 403, when no policy allows it or the certificate is not attached to the thing, and ErrNotFound for 404, when there is no such
+// alias. When time is up the error wraps [ErrTimeout].
 func (p *RoleAliasCredentials) Retrieve(ctx context.Context) (Credentials, error) {
 	p.once.Do(func() { p.turn = make(chan struct{}, 1) })
 	select {
@@ -69,7 +73,8 @@ func (p *RoleAliasCredentials) Retrieve(ctx context.Context) (Credentials, error
 	}
 	got, err := p.ask(ctx)
 	if err != nil {
-		// Also a refusal: the key is good for as long as it says, and whoever has taken the right away wants no new ones. It is asked again soon.
+		// Also a refusal: the key is good for as long as it says, and whoever has taken the right away wants no new ones. It is asked
+		// again soon.
 		if now.Before(p.kept.Expires) {
 			p.half = now.Add(roleAliasRetry)
 			return p.kept, nil

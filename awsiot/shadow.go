@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/wire/awswire"
 )
 
-// A Shadow is a handle on a document that AWS IoT keeps for a thing: what is desired of the thing, and what it reports. Handles are free to make, cannot fail, and may be used from any goroutine; a wrong
-// name is noticed by the methods.
+// A Shadow is a handle on a document that AWS IoT keeps for a thing: what is desired of the thing, and what it reports. Handles are free
+// to make, cannot fail, and may be used from any goroutine; a wrong name is noticed by the methods.
 type Shadow struct {
 	c           *Client
 	thing, name string
@@ -29,8 +29,9 @@ func (c *Client) ThingShadow(thing, name string) *Shadow {
 	return &Shadow{c: c, thing: thing, name: name}
 }
 
-// OneShot returns a handle that subscribes to the answers of each request anew and unsubscribes when no request is under way. Other handles stay subscribed, which saves
-// two round trips for each request, and costs up to four of the fifty subscriptions that a connection may have.
+// OneShot returns a handle that subscribes to the answers of each request anew and unsubscribes when no request is under way. Other
+// handles stay subscribed, which saves two round trips for each request, and costs up to four of the fifty subscriptions that a
+// connection may have.
 func (s *Shadow) OneShot() *Shadow {
 	other := *s
 	other.oneShot = true
@@ -78,8 +79,8 @@ type ShadowDocuments struct {
 	ClientToken string
 }
 
-// A ShadowUpdate says what to change. Desired and Reported are anything that encoding/json makes an object of: members are set, those that are null are removed, others stay. nil leaves a
-// section alone, [Null] removes it.
+// A ShadowUpdate says what to change. Desired and Reported are anything that encoding/json makes an object of: members are set, those
+// that are null are removed, others stay. nil leaves a section alone, [Null] removes it.
 type ShadowUpdate struct {
 	Desired, Reported any
 	// Version is the one that the shadow must have. 0: any.
@@ -92,15 +93,17 @@ type ShadowOptions struct {
 	Version int64
 }
 
-// Get returns the shadow. The error wraps fairlead.ErrNotFound if there is none. This one and those of the other methods are a [fairlead.PlatformError] when AWS IoT has refused, with the codes of "Device
-// Shadow error messages": "409" for a version that is not the present one. When ctx, or [Config.RequestTimeout] if it has no deadline, ends first they wrap fairlead.ErrUnavailable and the cause.
+// Get returns the shadow. The error wraps fairlead.ErrNotFound if there is none. This one and those of the other methods are a
+// [fairlead.PlatformError] when AWS IoT has refused, with the codes of "Device Shadow error messages": "409" for a version that is not
+// the present one. When ctx, or [Config.RequestTimeout] if it has no deadline, ends first they wrap fairlead.ErrUnavailable and the
+// cause.
 func (s *Shadow) Get(ctx context.Context) (*ShadowDocument, error) {
 	token := newToken()
 	return s.document(ctx, "get", awswire.OpGet, token, tokenPayload(token))
 }
 
-// Update changes the shadow. What it returns has only what was changed, and the new version. When the connection is lost before the answer comes, the error wraps fairlead.ErrUnavailable, and
-// the update may have been made.
+// Update changes the shadow. What it returns has only what was changed, and the new version. When the connection is lost before the
+// answer comes, the error wraps fairlead.ErrUnavailable, and the update may have been made.
 func (s *Shadow) Update(ctx context.Context, u ShadowUpdate) (*ShadowDocument, error) {
 	token := newToken()
 	r := awswire.ShadowRequest{State: &awswire.ShadowState{}, Version: u.Version, ClientToken: token}
@@ -150,7 +153,8 @@ func (o *ShadowOptions) version() int64 {
 	return o.Version
 }
 
-// UpdateJSON is [Shadow.Update] with a whole document in JSON, such as {"state":{"reported":{"led":"on"}},"version":7}. Its client token is replaced.
+// UpdateJSON is [Shadow.Update] with a whole document in JSON, such as {"state":{"reported":{"led":"on"}},"version":7}. Its client token
+// is replaced.
 func (s *Shadow) UpdateJSON(ctx context.Context, document []byte) (*ShadowDocument, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(document, &members); err != nil || members == nil {
@@ -254,8 +258,9 @@ func seconds(s int64) time.Time {
 	return time.Unix(s, 0).UTC()
 }
 
-// OnDelta calls handle whenever something is desired that is not reported, like the callbacks of [Config]: after each update that leaves a difference. It returns when the subscription is in place; stop
-// ends it, and may be called any number of times. A delta that comes again, or late, is passed over; one that has the version of an update that the program has just made is not.
+// OnDelta calls handle whenever something is desired that is not reported, like the callbacks of [Config]: after each update that leaves
+// a difference. It returns when the subscription is in place; stop ends it, and may be called any number of times. A delta that comes
+// again, or late, is passed over; one that has the version of an update that the program has just made is not.
 //
 // What was desired while nobody listened comes only if AWS IoT still had the session: see [Shadow.Get] for what is desired now.
 func (s *Shadow) OnDelta(ctx context.Context, handle func(*ShadowDelta)) (stop func(), err error) {

@@ -248,7 +248,8 @@ func TestShadowOneShot(t *testing.T) {
 	})
 }
 
-// A delta is handed out when its version is that of an update just accepted, and when it begins again with 1 long after a deletion; not twice, and not late.
+// A delta is handed out when its version is that of an update just accepted, and when it begins again with 1 long after a deletion; not
+// twice, and not late.
 func TestDelta(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delta := func(version, at int, state string) mqtttest.Step {

@@ -14,8 +14,8 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
-// subscriptions are all that the client has asked for, or is about to: those of the program, of shadows, of jobs, and for the answers to requests. One filter is asked for
-// once, whoever wants it.
+// subscriptions are all that the client has asked for, or is about to: those of the program, of shadows, of jobs, and for the answers to
+// requests. One filter is asked for once, whoever wants it.
 type subscriptions struct {
 	c *Client
 
@@ -198,12 +198,13 @@ type SubscribeOptions struct {
 	NoRetained        bool // not the message that AWS IoT keeps for this topic
 }
 
-// Subscribe asks for the messages that match a filter, and returns the granted quality of service when AWS IoT has answered. While there is no connection it waits for one.
-// A refusal is a [fairlead.PlatformError]; there is no subscription then. When ctx ends the subscription stays, and is made later: [Config.OnRefusedSubscription] tells if
-// it is refused. The client sees to it that AWS IoT knows the subscription on every connection.
+// Subscribe asks for the messages that match a filter, and returns the granted quality of service when AWS IoT has answered. While there
+// is no connection it waits for one. A refusal is a [fairlead.PlatformError]; there is no subscription then. When ctx ends the
+// subscription stays, and is made later: [Config.OnRefusedSubscription] tells if it is refused. The client sees to it that AWS IoT knows
+// the subscription on every connection.
 //
-// handler is called for each message, like the callbacks of [Config]; nil leaves that to [Config.OnMessage]. Another call with the same filter replaces the handler. Shared subscriptions are filters that begin
-// with "$share/GROUP/".
+// handler is called for each message, like the callbacks of [Config]; nil leaves that to [Config.OnMessage]. Another call with the same
+// filter replaces the handler. Shared subscriptions are filters that begin with "$share/GROUP/".
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, handler func(*Message), opts *SubscribeOptions) (granted QoS, err error) {
 	ctx, cancel := c.operation(ctx)
 	defer cancel()
@@ -223,8 +224,8 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, handler 
 	return granted, err
 }
 
-// SubscribeAsync is [Client.Subscribe] without waiting, for programs that subscribe before [Client.Run]: [SubscribeOptions.OnSettled] tells what AWS IoT has answered, and
-// [Config.OnRefusedSubscription] if it has refused. The error is one of the arguments.
+// SubscribeAsync is [Client.Subscribe] without waiting, for programs that subscribe before [Client.Run]: [SubscribeOptions.OnSettled]
+// tells what AWS IoT has answered, and [Config.OnRefusedSubscription] if it has refused. The error is one of the arguments.
 func (c *Client) SubscribeAsync(filter string, qos QoS, handler func(*Message), opts *SubscribeOptions) error {
 	_, err := c.subscribe(filter, qos, handler, opts)
 	return err
@@ -249,8 +250,9 @@ func (c *Client) subscribe(filter string, qos QoS, handler func(*Message), opts 
 	}), nil
 }
 
-// Unsubscribe ends subscriptions that [Client.Subscribe] has made, and waits until AWS IoT has answered: when it returns nil no more messages come that way. Filters that are not subscribed to are passed over. When
-// ctx ends the subscriptions are gone for the program all the same, and AWS IoT is told on the next connection.
+// Unsubscribe ends subscriptions that [Client.Subscribe] has made, and waits until AWS IoT has answered: when it returns nil no more
+// messages come that way. Filters that are not subscribed to are passed over. When ctx ends the subscriptions are gone for the program
+// all the same, and AWS IoT is told on the next connection.
 func (c *Client) Unsubscribe(ctx context.Context, filters ...string) error {
 	ctx, cancel := c.operation(ctx)
 	defer cancel()

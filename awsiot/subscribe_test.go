@@ -44,7 +44,8 @@ func TestSubscribeRefusals(t *testing.T) {
 	}
 }
 
-// One SUBSCRIBE for each filter; each handler whose filter matches gets the message, then OnMessage, in order; after a connection with a new session AWS IoT is asked again, and only then.
+// One SUBSCRIBE for each filter; each handler whose filter matches gets the message, then OnMessage, in order; after a connection with a
+// new session AWS IoT is asked again, and only then.
 func TestSubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r *rig
@@ -105,7 +106,8 @@ func TestCallsInCallbacks(t *testing.T) {
 	})
 }
 
-// A refusal is an error of the call, with the code; the subscription is gone then. What is refused on a later connection is told to a callback.
+// A refusal is an error of the call, with the code; the subscription is gone then. What is refused on a later connection is told to a
+// callback.
 func TestSubscribeRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r *rig

@@ -35,8 +35,10 @@ var (
 	test = regexp.MustCompile("`((?:[a-z]+\\.)?(?:Test|Fuzz)[A-Za-z0-9]*)`")
 )
 
-// Check checks the tables of a section, whose columns are the official SDK's item, ours, and the test: each row names a test, and all names in the last two columns exist. Names are looked for in the
-// folder of the test that calls, and in others by a prefix: "engine.TestDrain" in others["engine"], and those in others[""] without any. In ignored is what looks like a name, and is none of ours. least is how many rows there are at least.
+// Check checks the tables of a section, whose columns are the official SDK's item, ours, and the test: each row names a test, and all
+// names in the last two columns exist. Names are looked for in the folder of the test that calls, and in others by a prefix:
+// "engine.TestDrain" in others["engine"], and those in others[""] without any. In ignored is what looks like a name, and is none of ours.
+// least is how many rows there are at least.
 func Check(tb testing.TB, section string, others map[string]string, ignored []string, least int) {
 	tb.Helper()
 	names := map[string]bool{}

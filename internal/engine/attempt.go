@@ -150,8 +150,8 @@ func (e *Engine) hold(l *live, ack mqttclient.Connected, end context.CancelCause
 	return nil
 }
 
-// renew waits until the connection has to be replaced, prepares the next one, and returns at a quiet moment. It returns nothing when the connection
-// has ended before.
+// renew waits until the connection has to be replaced, prepares the next one, and returns at a quiet moment. It returns nothing when the
+// connection has ended before.
 func (e *Engine) renew(l *live, c *Connection) (next *Connection, why error) {
 	wait := delay{of: e.cfg.Backoff}
 	at := c.RenewAt
@@ -187,8 +187,8 @@ func (e *Engine) renew(l *live, c *Connection) (next *Connection, why error) {
 // longestNap bounds how long a timer runs: clocks are set, and devices sleep.
 const longestNap = time.Minute
 
-// asked waits until it is time, or somebody has asked for a reconnection; and in either case until the session has started: what that has under way is worth
-// more than a renewal, and programs are told in this order.
+// asked waits until it is time, or somebody has asked for a reconnection; and in either case until the session has started: what that has
+// under way is worth more than a renewal, and programs are told in this order.
 func (e *Engine) asked(ctx context.Context, at time.Time) (why error, due bool) {
 	for {
 		e.mu.Lock()

@@ -22,14 +22,14 @@ type Config struct {
 	// the present one: see [Connection.RenewAt].
 	Prepare func(ctx context.Context, a Attempt) (*Connection, error)
 
-	// Session configures the MQTT session. Its Receive must be nil: the engine has it. With version 5 and without AdoptSession, a session that a
-	// predecessor of this process has left on the server is given up for a new one, with what the server has kept in it. A platform whose messages are in the outbox, and
-	// whose program bears a message twice, sets AdoptSession and loses nothing.
+	// Session configures the MQTT session. Its Receive must be nil: the engine has it. With version 5 and without AdoptSession, a session
+	// that a predecessor of this process has left on the server is given up for a new one, with what the server has kept in it. A
+	// platform whose messages are in the outbox, and whose program bears a message twice, sets AdoptSession and loses nothing.
 	Session mqttclient.Config
 
-	// Start is called on every connection before anything else is sent on it but subscriptions and what a resumed session repeats. What it
-	// sends is acknowledged before the outbox and [Engine.Publish] go on. An error ends the connection and counts as a failed attempt. It must
-	// not call methods of the Engine that wait for a connection.
+	// Start is called on every connection before anything else is sent on it but subscriptions and what a resumed session repeats. What
+	// it sends is acknowledged before the outbox and [Engine.Publish] go on. An error ends the connection and counts as a failed attempt.
+	// It must not call methods of the Engine that wait for a connection.
 	Start func(ctx context.Context, s *Start) error
 
 	// Outbox is emptied in order while connected. nil: none. The engine does not close it. Whoever opens it passes drops on to
@@ -44,17 +44,17 @@ type Config struct {
 	// OnUndeliverable is told of entries that were deleted because they can never be delivered: they cannot be decoded, or the platform
 	// refused them for good. It is the last that anybody sees of them.
 	OnUndeliverable func(m *outbox.Entry, err error)
-	// HangUps is how often in a row the server may hang up on a message with an acknowledgement, sent alone on a connection that works otherwise, before that
-	// is given up with [ErrHungUp]. It is for platforms that say so when they refuse a message, and to which connections of version 5 count that end with a DISCONNECT of that meaning. 0: messages
-	// are sent again without end.
+	// HangUps is how often in a row the server may hang up on a message with an acknowledgement, sent alone on a connection that works
+	// otherwise, before that is given up with [ErrHungUp]. It is for platforms that say so when they refuse a message, and to which
+	// connections of version 5 count that end with a DISCONNECT of that meaning. 0: messages are sent again without end.
 	HangUps int
 
 	// OnMessage gets what comes and matches no subscription with a handler. nil: such messages are acknowledged and dropped.
 	OnMessage func(*mqttclient.Message)
 	// ManualAck leaves it to OnMessage to call Ack. Otherwise that is done when it has returned.
 	ManualAck bool
-	// MaxQueued bounds the messages that wait for the hooks. Beyond it those with QoS 0 are dropped and counted, and for others the connection is
-	// not read on. 0: 1024.
+	// MaxQueued bounds the messages that wait for the hooks. Beyond it those with QoS 0 are dropped and counted, and for others the
+	// connection is not read on. 0: 1024.
 	MaxQueued int
 	// OnEvent is told of connections made, lost and refused.
 	OnEvent func(Event)
@@ -88,9 +88,10 @@ type Attempt struct {
 type Connection struct {
 	Dialer  mqttclient.Dialer
 	Connect mqtt.Connect
-	// RenewAt is when to prepare another connection, because this one's credentials are about to end. When that is ready, and nothing is under
-	// way or QuietTimeout has passed, the connection is ended in order and the other one made at once. Until it is ready, which may be long
-	// after RenewAt, this one goes on: Prepare is asked again after pauses as between attempts, and OnEvent is told (NotRenewed). The zero time: never.
+	// RenewAt is when to prepare another connection, because this one's credentials are about to end. When that is ready, and nothing is
+	// under way or QuietTimeout has passed, the connection is ended in order and the other one made at once. Until it is ready, which may
+	// be long after RenewAt, this one goes on: Prepare is asked again after pauses as between attempts, and OnEvent is told (NotRenewed).
+	// The zero time: never.
 	RenewAt time.Time
 }
 
@@ -101,8 +102,8 @@ type Event struct {
 	SessionPresent bool
 	// ConnAck, of Connected, is what the server said.
 	ConnAck mqtt.ConnAck
-	// Err, of Disconnected, Failed and NotRenewed, is why: a *[mqttclient.ServerError] if the server said so itself; [ErrRenewal] or [ErrReconnect] if it was
-	// the engine; the context's cause if Run ends.
+	// Err, of Disconnected, Failed and NotRenewed, is why: a *[mqttclient.ServerError] if the server said so itself; [ErrRenewal] or
+	// [ErrReconnect] if it was the engine; the context's cause if Run ends.
 	Err error
 	// Retry, of Disconnected, Failed and NotRenewed, is when the next attempt is made, from then.
 	Retry time.Duration

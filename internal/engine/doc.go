@@ -35,7 +35,8 @@
 //
 // When the connection ends, everything begins anew after a pause ([Backoff]).
 //
-// With [Config.HangUps], after a connection that the server has ended with messages in flight, subscriptions come first, then PINGREQ, and then the rest, one message at a time, until as many were acknowledged.
+// With [Config.HangUps], after a connection that the server has ended with messages in flight, subscriptions come first, then PINGREQ,
+// and then the rest, one message at a time, until as many were acknowledged.
 //
 // # Three ways out
 //
@@ -46,25 +47,31 @@
 //
 // # Callbacks
 //
-// Handlers and the hooks whose names begin with On are called one at a time, in order, by one goroutine. They may call the engine and wait for it: acknowledgements and
-// answers to requests come by another goroutine. A handler that does not keep up fills a queue ([Config.MaxQueued]); then the connection is not read on
-// unless the message has QoS 0, which is dropped and counted. Servers stop by themselves before that: no message is acknowledged before its handlers have
-// returned, and servers have few on the way (mosquitto 20, AWS IoT 100, VerneMQ as configured by Astarte 100).
+// Handlers and the hooks whose names begin with On are called one at a time, in order, by one goroutine. They may call the engine and
+// wait for it: acknowledgements and answers to requests come by another goroutine. A handler that does not keep up fills a queue
+// ([Config.MaxQueued]); then the connection is not read on unless the message has QoS 0, which is dropped and counted. Servers stop by
+// themselves before that: no message is acknowledged before its handlers have returned, and servers have few on the way (mosquitto 20,
+// AWS IoT 100, VerneMQ as configured by Astarte 100).
 //
 // # How platforms map on it
 //
-// Astarte. Prepare asks Pairing over HTTP (certificate if there is none or an expired one, broker URL) and returns the address; a refusal there is a failed
-// attempt like any other, with the advice of its Retry-After. Start: if not [Start.Fresh], nothing; otherwise introspection, emptyCache, the properties that are set and their list, by [Start.Send], pipelined. The
-// subscriptions have gone out before, as emptyCache is answered at once. Fresh is also true when the connection was lost before all of that was acknowledged, although the
-// server then says that the session is present. Data: interface, path and QoS in the header of the outbox's message; properties the same. Adding an interface while connected: Register, then Publish of the introspection.
-// The Renewer of package identity renews the certificate and calls Reconnect.
+// Astarte. Prepare asks Pairing over HTTP (certificate if there is none or an expired one, broker URL) and returns the address; a refusal
+// there is a failed attempt like any other, with the advice of its Retry-After. Start: if not [Start.Fresh], nothing; otherwise
+// introspection, emptyCache, the properties that are set and their list, by [Start.Send], pipelined. The subscriptions have gone out
+// before, as emptyCache is answered at once. Fresh is also true when the connection was lost before all of that was acknowledged,
+// although the server then says that the session is present. Data: interface, path and QoS in the header of the outbox's message;
+// properties the same. Adding an interface while connected: Register, then Publish of the introspection. The Renewer of package identity
+// renews the certificate and calls Reconnect.
 //
-// AWS IoT. With version 5, AdoptSession. Prepare signs the WebSocket's target anew for each dial, or sets ALPN and certificate; RenewAt is for SigV4 (24 h) and STS. Backoff with NoJitter is the documented
-// progressive back-off, base, max and stable time. Offline queue: an outbox in memory or a file, MaxMessages and policy as configured, [Config.DrainInterval] the draining frequency, which counts for what was queued
-// before the connection came. Synchronous calls: Publish, Subscribe with a deadline; asynchronous ones: [Engine.Send]. Shadows and jobs: Request, with a Reply that makes the key of topic and client token, which accepted and
-// rejected have in common; not acknowledged before the handler returns, so that manual acknowledgement needs no more than ManualAck.
+// AWS IoT. With version 5, AdoptSession. Prepare signs the WebSocket's target anew for each dial, or sets ALPN and certificate; RenewAt
+// is for SigV4 (24 h) and STS. Backoff with NoJitter is the documented progressive back-off, base, max and stable time. Offline queue: an
+// outbox in memory or a file, MaxMessages and policy as configured, [Config.DrainInterval] the draining frequency, which counts for what
+// was queued before the connection came. Synchronous calls: Publish, Subscribe with a deadline; asynchronous ones: [Engine.Send]. Shadows
+// and jobs: Request, with a Reply that makes the key of topic and client token, which accepted and rejected have in common; not
+// acknowledged before the handler returns, so that manual acknowledgement needs no more than ManualAck.
 //
-// Azure IoT Hub and Device Provisioning. Prepare makes the SAS token and sets RenewAt before its end: the connection is replaced at a quiet moment, without a message lost, because the protocol knows no other way. Request ids
-// are the keys ($rid); answers come by the subscriptions to $iothub/twin/res/# or $dps/registrations/res/#, whose Reply reads them from the topic. Provisioning is a run of its own, with Permanent for
-// what the service refuses, and ends by its context. Spotflow's SDK speaks the same.
+// Azure IoT Hub and Device Provisioning. Prepare makes the SAS token and sets RenewAt before its end: the connection is replaced at a
+// quiet moment, without a message lost, because the protocol knows no other way. Request ids are the keys ($rid); answers come by the
+// subscriptions to $iothub/twin/res/# or $dps/registrations/res/#, whose Reply reads them from the topic. Provisioning is a run of its
+// own, with Permanent for what the service refuses, and ends by its context. Spotflow's SDK speaks the same.
 package engine

@@ -79,8 +79,8 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Again returns an engine for another Run, when that of e has returned. It has e's configuration, subscriptions and receipts; what waits in the outbox goes on where e has
-// left off. e itself is of no use any more.
+// Again returns an engine for another Run, when that of e has returned. It has e's configuration, subscriptions and receipts; what waits
+// in the outbox goes on where e has left off. e itself is of no use any more.
 func (e *Engine) Again() (*Engine, error) {
 	e.mu.Lock()
 	stopped := e.stopped
@@ -98,9 +98,9 @@ func (e *Engine) Again() (*Engine, error) {
 	return n, nil
 }
 
-// Run connects, and stays connected until ctx ends; then it disconnects in order and returns the context's cause. Before that it
-// returns only errors that Config.Permanent finds permanent, and those of an outbox that was closed. It can be called once. All goroutines that it
-// started have ended when it returns; it waits for hooks that are running.
+// Run connects, and stays connected until ctx ends; then it disconnects in order and returns the context's cause. Before that it returns
+// only errors that Config.Permanent finds permanent, and those of an outbox that was closed. It can be called once. All goroutines that
+// it started have ended when it returns; it waits for hooks that are running.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	if e.running || e.stopped {

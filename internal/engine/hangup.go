@@ -32,10 +32,12 @@ type hangUps struct {
 
 // judge looks at the end of a connection.
 //
-// One hang-up proves nothing: load balancers and servers that are stopped hang up in good order, too. So from then on each connection is a careful one (package mqttclient): PINGREQ is answered, one message is
-// sent, and nothing else until it is acknowledged. A network that fails between that answer and that acknowledgement does so with an error or in silence, hardly ever with an orderly end of the
-// stream, and not the same way at the same message time after time. Whatever else happens begins the count anew. A server that hangs up on everything, because it is ill, is told by nothing having been
-// acknowledged: then each further message takes twice as long to be given up.
+// One hang-up proves nothing: load balancers and servers that are stopped hang up in good order, too. So from then on each connection is
+// a careful one (package mqttclient): PINGREQ is answered, one message is sent, and nothing else until it is acknowledged. A network that
+// fails between that answer and that acknowledgement does so with an error or in silence, hardly ever with an orderly end of the stream,
+// and not the same way at the same message time after time. Whatever else happens begins the count anew. A server that hangs up on
+// everything, because it is ill, is told by nothing having been acknowledged: then each further message takes twice as long to be given
+// up.
 func (e *Engine) judge(t attempted) {
 	h := e.hangUps
 	if e.cfg.HangUps == 0 || !t.connected {
@@ -79,7 +81,8 @@ func (e *Engine) judge(t attempted) {
 	}
 }
 
-// hungUp tells whether the server has ended the connection in good order: with version 5, whether it says that it is because of what was sent.
+// hungUp tells whether the server has ended the connection in good order: with version 5, whether it says that it is because of what was
+// sent.
 func (e *Engine) hungUp(err error) bool {
 	if e.cfg.Session.Version != mqtt.V5 {
 		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) // the latter: without TLS' own goodbye, which some servers leave out

@@ -27,7 +27,8 @@ func expect(topic string, again bool) Step {
 	return Expect(mqtt.Publish{Topic: []byte(topic), QoS: 1, Dup: again})
 }
 
-// A message that the server hangs up on, time after time, is given up, and the others get through: that before it, whose acknowledgement was lost with the connection, and that behind it.
+// A message that the server hangs up on, time after time, is given up, and the others get through: that before it, whose acknowledgement
+// was lost with the connection, and that behind it.
 func TestHangUp(t *testing.T) {
 	for name, kept := range map[string]bool{"session kept": true, "session lost": false} {
 		t.Run(name, func(t *testing.T) {

@@ -11,10 +11,11 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt/mqttclient"
 )
 
-// Publish sends a message around the outbox and waits until the server has acknowledged it; with QoS 0, until it is written. While there is
-// no connection it waits for one, and when the server has lost the session, or a connection a message with QoS 0, it sends it again, until ctx ends. So a
-// message can arrive twice, also with QoS 2. Errors wrap fairlead.ErrUnavailable when ctx has ended: whether the message has arrived is unknown then; a refusal is
-// a [fairlead.PlatformError]. The slices must not change before Publish returns, nor after it when ctx has ended.
+// Publish sends a message around the outbox and waits until the server has acknowledged it; with QoS 0, until it is written. While there
+// is no connection it waits for one, and when the server has lost the session, or a connection a message with QoS 0, it sends it again,
+// until ctx ends. So a message can arrive twice, also with QoS 2. Errors wrap fairlead.ErrUnavailable when ctx has ended: whether the
+// message has arrived is unknown then; a refusal is a [fairlead.PlatformError]. The slices must not change before Publish returns, nor
+// after it when ctx has ended.
 func (e *Engine) Publish(ctx context.Context, p mqtt.Publish) error {
 	tag := e.tag()
 	for {
@@ -38,8 +39,9 @@ func (e *Engine) Publish(ctx context.Context, p mqtt.Publish) error {
 	}
 }
 
-// Send sends a message around the outbox and does not wait: done is told how it ended, see [mqttclient.Outgoing]. Without a connection the error wraps
-// fairlead.ErrUnavailable, and done is not called. It waits for room in the window until ctx ends. done is called by the engine's goroutines and must not wait; it may be nil.
+// Send sends a message around the outbox and does not wait: done is told how it ended, see [mqttclient.Outgoing]. Without a connection
+// the error wraps fairlead.ErrUnavailable, and done is not called. It waits for room in the window until ctx ends. done is called by the
+// engine's goroutines and must not wait; it may be nil.
 func (e *Engine) Send(ctx context.Context, p mqtt.Publish, done func(error)) error {
 	if err := e.claim(); err != nil {
 		return fmt.Errorf("publish to %.200q: %w", p.Topic, err)
@@ -85,9 +87,10 @@ func (r *replies) failAll(err error) {
 	}
 }
 
-// Request sends a message and waits for its answer: the first message for which Reply of a subscription returns the key. Any number may be under way, each with
-// a key of its own; a key that is in use is fairlead.ErrConflict. The request waits for a connection; when that ends before the answer has come, the error
-// wraps fairlead.ErrUnavailable, and only the caller knows whether asking again is harmless. Give ctx a deadline: an answer may never come.
+// Request sends a message and waits for its answer: the first message for which Reply of a subscription returns the key. Any number may
+// be under way, each with a key of its own; a key that is in use is fairlead.ErrConflict. The request waits for a connection; when that
+// ends before the answer has come, the error wraps fairlead.ErrUnavailable, and only the caller knows whether asking again is harmless.
+// Give ctx a deadline: an answer may never come.
 //
 // It can be called from hooks, because answers do not go through them.
 func (e *Engine) Request(ctx context.Context, key string, p mqtt.Publish) (*mqttclient.Message, error) {

@@ -98,8 +98,8 @@ func (q *queue) take() (it item, ok bool) {
 	return it, true
 }
 
-// run calls what comes until stop is closed; then the events that are left. Messages are not handed out any more when ctx has ended: they were not
-// acknowledged, and the server keeps them.
+// run calls what comes until stop is closed; then the events that are left. Messages are not handed out any more when ctx has ended: they
+// were not acknowledged, and the server keeps them.
 func (q *queue) run(ctx context.Context, stop <-chan struct{}) {
 	for {
 		for it, ok := q.take(); ok; it, ok = q.take() {

@@ -68,7 +68,8 @@ func TestReady(t *testing.T) {
 	})
 }
 
-// A connection whose renewal fails goes on, also after its time, and renewal is tried again after longer and longer pauses; and from the beginning on the next connection.
+// A connection whose renewal fails goes on, also after its time, and renewal is tried again after longer and longer pauses; and from the
+// beginning on the next connection.
 func TestRenewalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r *rig
@@ -113,7 +114,8 @@ func TestRenewalFails(t *testing.T) {
 	})
 }
 
-// A session that a predecessor has left, which version 5 forbids a client to use that knows nothing of it: the engine begins a new one at once.
+// A session that a predecessor has left, which version 5 forbids a client to use that knows nothing of it: the engine begins a new one at
+// once.
 func TestUnknownSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -42,8 +42,9 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	}
 }
 
-// Append puts a message into the outbox and returns when it is stored there; see [outbox.Outbox.Append] for errors. The receipt tells when the platform
-// has it. Who does not care for receipts appends to the outbox directly: it is the same to the engine, and costs less memory.
+// Append puts a message into the outbox and returns when it is stored there; see [outbox.Outbox.Append] for errors. The receipt tells
+// when the platform has it. Who does not care for receipts appends to the outbox directly: it is the same to the engine, and costs less
+// memory.
 func (e *Engine) Append(ctx context.Context, m outbox.Message) (*Receipt, error) {
 	if e.cfg.Outbox == nil {
 		return nil, fmt.Errorf("append: %w: the engine has no outbox", fairlead.ErrInvalid)

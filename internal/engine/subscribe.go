@@ -13,21 +13,22 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/topic"
 )
 
-// Subscription is what to receive, and who gets it. The engine sees to it that the server knows it: it subscribes on each new session, and only
-// then.
+// Subscription is what to receive, and who gets it. The engine sees to it that the server knows it: it subscribes on each new session,
+// and only then.
 type Subscription struct {
 	// Subscription is what the server is asked for.
 	mqtt.Subscription
 	// Handler is called for messages that match, like the hooks of Config. Several matching subscriptions get the message one after
 	// the other. nil: nobody, see Reply.
 	Handler func(*mqttclient.Message)
-	// Reply recognises the answers to requests: it returns the key of [Engine.Request]. A message for which a request with this key waits goes
-	// to that, and not to Handler. It is called by the goroutine that reads, must be quick and must not call the engine.
+	// Reply recognises the answers to requests: it returns the key of [Engine.Request]. A message for which a request with this key waits
+	// goes to that, and not to Handler. It is called by the goroutine that reads, must be quick and must not call the engine.
 	Reply func(*mqttclient.Message) (key string, ok bool)
 	// ManualAck leaves it to Handler to call Ack. Otherwise that is done when all handlers have returned.
 	ManualAck bool
-	// Settled is told each time the server has answered: the granted QoS, or the refusal, which is a [fairlead.PlatformError]. It is called by the engine's goroutines, must
-	// not wait and must not call the engine. A subscription that replaces one that the server knows already is not asked for. nil: nobody.
+	// Settled is told each time the server has answered: the granted QoS, or the refusal, which is a [fairlead.PlatformError]. It is
+	// called by the engine's goroutines, must not wait and must not call the engine. A subscription that replaces one that the server
+	// knows already is not asked for. nil: nobody.
 	Settled func(granted byte, err error)
 }
 
@@ -70,8 +71,8 @@ func (s *subscriptions) wakeLeavers() {
 	}
 }
 
-// Register adds subscriptions, and does not wait for the server. One with the same filter is replaced: the server is asked anew only if its options
-// changed. Errors wrap fairlead.ErrInvalid. A refusal is reported as an event.
+// Register adds subscriptions, and does not wait for the server. One with the same filter is replaced: the server is asked anew only if
+// its options changed. Errors wrap fairlead.ErrInvalid. A refusal is reported as an event.
 func (e *Engine) Register(subs ...Subscription) error {
 	_, err := e.register(subs)
 	return err
@@ -179,7 +180,8 @@ func (e *Engine) Unsubscribe(filters ...string) {
 	e.subs.wake()
 }
 
-// Unsubscribed waits until the server has none of the filters any more that were removed by [Engine.Unsubscribe]. While there is no connection it waits for one.
+// Unsubscribed waits until the server has none of the filters any more that were removed by [Engine.Unsubscribe]. While there is no
+// connection it waits for one.
 func (e *Engine) Unsubscribed(ctx context.Context, filters ...string) error {
 	for {
 		e.subs.mu.Lock()

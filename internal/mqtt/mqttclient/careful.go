@@ -7,16 +7,17 @@ import (
 	"github.com/fairlead-iot/fairlead/internal/mqtt"
 )
 
-// Before version 5 a server that will not have a message can say so in one way only: it hangs up. Which message that was nobody can tell while many are in flight, and a network that fails
-// looks alike. A careful connection finds out: nothing that has an acknowledgement is sent before [Session.Release], and from then on one message at a time; [Session.Ending] says afterwards whether
-// the end can have been about one message.
+// Before version 5 a server that will not have a message can say so in one way only: it hangs up. Which message that was nobody can tell
+// while many are in flight, and a network that fails looks alike. A careful connection finds out: nothing that has an acknowledgement is
+// sent before [Session.Release], and from then on one message at a time; [Session.Ending] says afterwards whether the end can have been
+// about one message.
 
 // An Ending is what a connection has left behind.
 type Ending struct {
 	// Unacknowledged is how many messages with QoS 1 and 2 were sent on it and not acknowledged.
 	Unacknowledged int
-	// Alone: there was one, it was all that the server had still to answer, its bytes were written, and the server had answered on this connection before. So if it has
-	// hung up, that is its answer.
+	// Alone: there was one, it was all that the server had still to answer, its bytes were written, and the server had answered on this
+	// connection before. So if it has hung up, that is its answer.
 	Alone bool
 	// Tag, QoS and Topic are those of the message that was alone.
 	Tag   uint64
@@ -31,7 +32,8 @@ func (s *Session) Careful(n int) {
 	s.careful = n
 }
 
-// Release asks the server for a sign of life (PINGREQ), and when that has come lets a careful connection send. The error is ErrNotConnected or the context's cause.
+// Release asks the server for a sign of life (PINGREQ), and when that has come lets a careful connection send. The error is
+// ErrNotConnected or the context's cause.
 func (s *Session) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.PingTimeout, fmt.Errorf("no answer to PINGREQ within %v", s.cfg.PingTimeout))
 	defer cancel()
@@ -82,8 +84,9 @@ func (s *Session) Ending() Ending {
 	return s.ending
 }
 
-// GiveUp ends the message that was alone with an error, so that it is not sent again. It is called while Run does not run. It returns false if there is no such message any more. After a message with QoS 2
-// the next connection has to begin a new session, because the server may have that message, and would take another one with its identifier for it.
+// GiveUp ends the message that was alone with an error, so that it is not sent again. It is called while Run does not run. It returns
+// false if there is no such message any more. After a message with QoS 2 the next connection has to begin a new session, because the
+// server may have that message, and would take another one with its identifier for it.
 func (s *Session) GiveUp(err error) bool {
 	s.mu.Lock()
 	f := s.out.first
