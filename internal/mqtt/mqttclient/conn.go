@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -201,8 +202,21 @@ func (c *conn) fail(why error) {
 	}
 	c.goodbye = nil
 	c.s.mu.Unlock()
+	if errors.Is(why, os.ErrDeadlineExceeded) {
+		abort(c.nc)
+	}
 	_ = c.nc.Close()
 	c.wakeWriter()
+}
+
+// abort closes what is below TLS. Otherwise crypto/tls would wait for 5 s until a peer that does not read has read its goodbye.
+func abort(nc net.Conn) {
+	if ws, ok := nc.(*wsConn); ok {
+		nc = ws.Conn
+	}
+	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		_ = t.NetConn().Close()
+	}
 }
 
 // leave ends the connection after what is in the buffer and DISCONNECT were written, or LeaveTimeout has passed.
