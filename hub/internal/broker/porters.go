@@ -33,18 +33,23 @@ func (p *porters) send(work func()) {
 }
 
 func (p *porters) serve(work func()) {
-	for {
+	for work != nil {
 		work()
-		work = nil // it holds a connection
-		if p.idle.Add(1) > idlePorters {
-			p.idle.Add(-1)
-			return
-		}
-		select {
-		case work = <-p.work:
-			p.idle.Add(-1)
-		case <-p.ctx.Done():
-			return
-		}
+		work = p.await()
+	}
+}
+
+// await returns more work, or nil where nobody is needed.
+func (p *porters) await() func() {
+	if p.idle.Add(1) > idlePorters {
+		p.idle.Add(-1)
+		return nil
+	}
+	select {
+	case work := <-p.work:
+		p.idle.Add(-1)
+		return work
+	case <-p.ctx.Done():
+		return nil
 	}
 }
