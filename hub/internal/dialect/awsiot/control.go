@@ -49,6 +49,15 @@ func present(err error) (bool, error) {
 	return err == nil, err
 }
 
+// version returns the name in the path of a request, and the version that what has it must be in, 0: any.
+func (c *call) version(label string) (name string, expected int64, err error) {
+	if name, err = c.label(label, nameConstraint); err != nil {
+		return "", 0, err
+	}
+	expected, err = c.number("expectedVersion", 0, 1<<62, 0)
+	return name, expected, err
+}
+
 // exists is the error for a name that something else has.
 func (c *call) exists(id, resource, format string, args ...any) error {
 	e := refuse(alreadyExists, format, args...)

@@ -131,11 +131,7 @@ func (c *call) updateBillingGroup() (any, error) {
 }
 
 func (c *call) deleteBillingGroup() (any, error) {
-	name, err := c.label("billingGroupName", nameConstraint)
-	if err != nil {
-		return nil, err
-	}
-	expected, err := c.number("expectedVersion", 0, 1<<62, 0)
+	name, expected, err := c.version("billingGroupName")
 	if err != nil {
 		return nil, err
 	}

@@ -232,11 +232,7 @@ func (c *call) updateThingGroup() (any, error) {
 }
 
 func (c *call) deleteThingGroup() (any, error) {
-	name, err := c.label("thingGroupName", nameConstraint)
-	if err != nil {
-		return nil, err
-	}
-	expected, err := c.number("expectedVersion", 0, 1<<62, 0)
+	name, expected, err := c.version("thingGroupName")
 	if err != nil {
 		return nil, err
 	}

@@ -360,11 +360,7 @@ func (d *Dialect) changeThing(tx *commit.Tx, a *account, x thing, oldType string
 }
 
 func (c *call) deleteThing() (any, error) {
-	name, err := c.label("thingName", nameConstraint)
-	if err != nil {
-		return nil, err
-	}
-	expected, err := c.number("expectedVersion", 0, 1<<62, 0)
+	name, expected, err := c.version("thingName")
 	if err != nil {
 		return nil, err
 	}
