@@ -128,7 +128,7 @@ func (s *Server) groups() dialect.Curator { return s.cfg.Curators["aws"] }
 func greengrassOf(t core.TenantID, item dialect.Item) (admin.GreengrassGroup, error) {
 	g := admin.GreengrassGroup{Cores: []admin.GreengrassCore{}, CAs: []string{}, Devices: []string{}}
 	if err := json.Unmarshal(item.Value, &g); err != nil {
-		return g, fmt.Errorf("Greengrass group %s of %s: %w: %v", item.ID, t, core.ErrStorage, err)
+		return g, fmt.Errorf("group %s of %s: %w: %v", item.ID, t, core.ErrStorage, err)
 	}
 	g.ID, g.Tenant = item.ID, string(t)
 	return g, nil

@@ -72,7 +72,7 @@ func (c *call) discovered(name string) ([]discoveredGroup, error) {
 			for _, core := range g.Cores {
 				ways := []connectivity{}
 				for _, w := range core.Ways {
-					ways = append(ways, connectivity{w.ID, w.Host, w.Port, w.Metadata})
+					ways = append(ways, connectivity(w))
 				}
 				out.Cores = append(out.Cores, discoveredCore{c.account.arn(keyThing + core.Thing), ways})
 			}
