@@ -96,7 +96,9 @@ func (c *conn) discard(p *mqtt.Publish) error {
 	if !c.throttled {
 		c.throttled = true
 		c.log.Info("messages discarded: too many in a second", "limit", c.grant.Limits.MessageRate)
-		c.denied(core.StagePublish, code, fmt.Errorf("%w than %d", core.ErrRate, c.grant.Limits.MessageRate))
+		c.denied(core.StagePublish, code, &core.HelpError{
+			Text: fmt.Sprintf("more than %d messages in a second", c.grant.Limits.MessageRate), Err: core.ErrRate,
+		})
 	}
 	return nil
 }

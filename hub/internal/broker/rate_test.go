@@ -95,6 +95,8 @@ func TestMessageRate(t *testing.T) {
 		defer mu.Unlock()
 		if len(refused) != 2 || !errors.Is(refused[0].Err, core.ErrRate) || refused[0].Stage != core.StagePublish {
 			t.Errorf("operators were told %v, want once for each connection", refused)
+		} else if got, want := refused[0].Err.Error(), "more than 10 messages in a second"; got != want {
+			t.Errorf("operators were told %q, want %q", got, want)
 		}
 	})
 }

@@ -111,7 +111,7 @@ func outside(what, name string) error {
 // advise has the dialect say what to do about a topic that is outside the grant.
 func (b *Broker) advise(r *core.Refusal) {
 	var e *core.HelpError
-	if !errors.As(r.Err, &e) || e.Help != "" {
+	if !errors.As(r.Err, &e) || e.Help != "" || !errors.Is(e, core.ErrDenied) {
 		return
 	}
 	for _, d := range *b.dialects.Load() {

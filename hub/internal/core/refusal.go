@@ -55,7 +55,7 @@ var (
 	// ErrReconnect means that a client id connects again sooner than it may.
 	ErrReconnect = fmt.Errorf("the client id connects too often: %w", ErrTooLarge)
 	// ErrRate means that a client sends more messages in a second than it may.
-	ErrRate = fmt.Errorf("more messages in a second: %w", ErrTooLarge)
+	ErrRate = fmt.Errorf("too many messages in a second: %w", ErrTooLarge)
 )
 
 // A SignInError is a refusal that knows whom it concerns. Dialects return it so that operators find it; clients are told

@@ -275,10 +275,11 @@ func explainKind(r core.Refusal) (cause, bool) {
 				"Has the device what it needs, and does its client send it?",
 		}, true
 	}
-	switch r.Stage {
-	case core.StagePublish:
+	switch {
+	case errors.Is(r.Err, core.ErrRate): // wherever it was
+	case r.Stage == core.StagePublish:
 		return cause{reason: "topic", hint: "The device may not publish there: compare the topic with what its platform allows, and the device id in it with the device's."}, true
-	case core.StageSubscribe:
+	case r.Stage == core.StageSubscribe:
 		return cause{reason: "topic", hint: "The device may not subscribe to that: compare the filter with what its platform allows, and the device id in it with the device's."}, true
 	}
 	for _, k := range kinds {

@@ -77,6 +77,16 @@ func TestPlainWords(t *testing.T) {
 	}
 }
 
+// TestRate: who sends too much hears of the limit, and not that its topic is wrong.
+func TestRate(t *testing.T) {
+	for _, err := range []error{core.ErrRate, &core.HelpError{Text: "more than 100 messages in a second", Err: core.ErrRate}} {
+		c := explain(core.Refusal{Stage: core.StagePublish, Err: err})
+		if c.reason != "limit" || !strings.Contains(c.text, "messages in a second") || strings.Contains(c.text, "too large") || !strings.Contains(c.hint, "aws_service_limits") {
+			t.Errorf("got %+v", c)
+		}
+	}
+}
+
 // TestUnregisteredAuthority: it may be one of an operator's own.
 func TestUnregisteredAuthority(t *testing.T) {
 	c := explain(core.Refusal{Stage: core.StageTLS, Err: fmt.Errorf("handshake: %w", ca.ErrUnknownIssuer)})
