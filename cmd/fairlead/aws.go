@@ -51,9 +51,7 @@ The hub keeps the secret encrypted. The name says what the key is for. With --li
 		return s.show(made, func(t *table) {
 			t.row("export AWS_ACCESS_KEY_ID=" + made.ID)
 			t.row("export AWS_SECRET_ACCESS_KEY=" + made.Secret)
-			if made.SessionToken != "" {
-				t.row("export AWS_SESSION_TOKEN=" + made.SessionToken)
-			}
+			t.row("export AWS_SESSION_TOKEN=" + made.SessionToken) // empty too: an earlier one would go with this key
 		})
 	})
 	tenantFlag(cmd, &tenant)
@@ -153,7 +151,11 @@ func showGreengrass(t *table, g admin.GreengrassGroup) {
 		t.row("Core", c.Thing+" at "+strings.Join(ways, ", "))
 	}
 	t.row("Devices", strings.Join(g.Devices, ", "))
-	t.row("Certificates", strconv.Itoa(len(g.CAs)))
+	certificates := strconv.Itoa(len(g.CAs)) + " of its own"
+	if len(g.CAs) == 0 {
+		certificates = "the hub's"
+	}
+	t.row("Certificates", certificates)
 }
 
 func greengrassListCommand() *cobra.Command {

@@ -67,6 +67,8 @@ func (d *Dialect) Develop(ctx context.Context, e dialect.Development) (map[strin
 		"AWS_ACCESS_KEY_ID":     id,
 		"AWS_SECRET_ACCESS_KEY": secret,
 		"AWS_DEFAULT_REGION":    a.Region,
+		"AWS_REGION":            a.Region, // goes before it where SDKs read both
+		"AWS_SESSION_TOKEN":     "",       // what a shell has of another account would go with this key, which has none
 		"AWS_IOT_ENDPOINT":      endpoint(ctx, &a, e.Host),
 		"AWS_IOT_MQTT_PORT":     strconv.Itoa(e.MQTTPort),
 		"AWS_IOT_HTTPS_PORT":    strconv.Itoa(e.HTTPSPort),
