@@ -137,6 +137,14 @@ func (s State) Env(dataDir, platform string) (map[string]string, error) {
 	return s.env(token, platform)
 }
 
+// productionHint says how clients of a platform get what they sign in with where nobody is a developer.
+func productionHint(platform string) string {
+	if platform == "aws" {
+		return "`fairlead aws key add NAME --tenant TENANT` makes an access key"
+	}
+	return "`fairlead device add` makes a plain MQTT device"
+}
+
 func (s State) env(token, platform string) (map[string]string, error) {
 	env := map[string]string{
 		"FAIRLEAD_CA":         s.CA,
@@ -152,7 +160,7 @@ func (s State) env(token, platform string) (map[string]string, error) {
 	vars, ok := s.Platforms[platform]
 	if !ok {
 		if len(s.Platforms) == 0 && slices.Contains(platforms, platform) {
-			return nil, errors.New("this hub has no development credentials, because it was not started with `fairlead up`; `fairlead device add` makes a plain MQTT device")
+			return nil, errors.New("this hub has no development credentials, because it was not started with `fairlead up`; " + productionHint(platform))
 		}
 		here := strings.Join(slices.Sorted(maps.Keys(s.Platforms)), ", ")
 		if here == "" {

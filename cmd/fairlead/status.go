@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -151,7 +152,7 @@ func storageRows(s admin.Storage) [][2]string {
 		kept += ", of a tenant up to " + size(s.TenantLimitBytes)
 	}
 	if s.SampleAgeSeconds > 0 {
-		kept += fmt.Sprintf(" for %v", time.Duration(s.SampleAgeSeconds)*time.Second)
+		kept += " for " + age(time.Duration(s.SampleAgeSeconds)*time.Second)
 	}
 	if s.Limiting {
 		kept += "; THE OLDEST ARE BEING DROPPED"
@@ -171,6 +172,14 @@ func storageRows(s admin.Storage) [][2]string {
 		rows = append(rows, [2]string{"Disk", disk})
 	}
 	return rows
+}
+
+// age writes a duration as the configuration does: whole days as days.
+func age(d time.Duration) string {
+	if day := 24 * time.Hour; d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	return d.String()
 }
 
 // size writes a number of bytes for people.
