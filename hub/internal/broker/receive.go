@@ -40,7 +40,7 @@ func (c *conn) handlePublish(f mqtt.Frame) error {
 	var answer *core.AnswerError
 	m := dialect.Publish{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties.Append(nil)}
 	if p.MessageExpiry.Present {
-		m.Expires = time.Now().Add(time.Duration(p.MessageExpiry.Value) * time.Second)
+		m.Expires = time.Now().Add(time.Duration(c.grant.Profile.MessageExpiry(p.MessageExpiry.Value)) * time.Second)
 	}
 	before, operations := len(c.forward), c.collect().Operations()
 	if err := c.message(t, m); errors.As(err, &answer) {

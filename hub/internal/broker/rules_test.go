@@ -159,7 +159,7 @@ func TestProfileOfSubscriptions(t *testing.T) {
 	h := startHub(t, t.TempDir(), Config{})
 	h.plain.grant = func(g *core.Grant) {
 		g.Retain = true
-		g.Profile = core.Profile{QoS: core.UpToQoS1, NoSubscriptionIDs: true, RefuseUnoffered: true, RetainedExact: true, HidesReach: true}
+		g.Profile = core.Profile{QoS: core.UpToQoS1, NoSubscriptionIDs: true, RefuseUnoffered: true, RetainedExact: true, HidesReach: true, LongestMessage: 100}
 		g.Limits.PacketFilters = 2
 	}
 	c, _ := h.connect("c", true)
@@ -181,6 +181,16 @@ func TestProfileOfSubscriptions(t *testing.T) {
 		c, _ := h.connect5(mqtt.Connect{ClientID: "five", CleanStart: true})
 		if got := c.PublishWith(mqtt.Publish{Topic: []byte("nobody"), QoS: 1}); got.Code != mqtt.ReasonSuccess {
 			t.Errorf("got %v, want nothing told of subscribers", got.Code)
+		}
+		if got := c.Unsubscribe("none"); got[0] != mqtt.ReasonSuccess {
+			t.Errorf("got %v, want nothing told of subscriptions", got)
+		}
+		c.Subscribe("brief", 0)
+		for asked, lasts := range map[uint32]uint32{0: 1, 50: 50, 1000: 100} {
+			c.PublishWith(mqtt.Publish{Topic: []byte("brief"), MessageExpiry: mqtt.Some(asked)})
+			if got := c.ReceiveMessage().MessageExpiry; !got.Present || got.Value > lasts || got.Value+5 < lasts {
+				t.Errorf("a message for %d s: got %v, want %d", asked, got, lasts)
+			}
 		}
 		sub.ID = 7
 		c.Send(sub)

@@ -215,7 +215,9 @@ func (c *conn) handleUnsubscribe(f mqtt.Frame) error {
 	ended := p.Filters[:0]
 	for i, f := range p.Filters {
 		if _, known := c.filters[f]; !known {
-			ack.Codes[i] = mqtt.ReasonNoSubscriptionExisted
+			if !c.grant.Profile.HidesReach {
+				ack.Codes[i] = mqtt.ReasonNoSubscriptionExisted
+			}
 			continue
 		}
 		c.filterBytes -= filterSize(f)

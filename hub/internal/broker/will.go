@@ -42,7 +42,7 @@ func (b *Broker) keepWill(tx *commit.Tx, c *conn) error {
 		},
 	})
 	if e := c.will.MessageExpiry; e.Present {
-		w.Lasts = expiryOf(e.Value)
+		w.Lasts = expiryOf(c.grant.Profile.MessageExpiry(e.Value))
 	}
 	if err := tx.InsertWill(&w.Will); err != nil {
 		return err

@@ -23,9 +23,11 @@ type Profile struct {
 	// SeparateSessions keeps clients of MQTT 5 from going on with a session that an older version has made, and the other way
 	// round: they begin a new one.
 	SeparateSessions bool
-	// HidesReach keeps from publishers whether anybody subscribes to what they publish: MQTT 5 acknowledgements say
-	// "success" and not "no matching subscribers".
+	// HidesReach keeps from clients which subscriptions there are: MQTT 5 acknowledgements say "success" and not "no matching
+	// subscribers" or "no subscription existed".
 	HidesReach bool
+	// LongestMessage is the most seconds for which a message with an expiry interval is kept; with it, the least is one. 0: any.
+	LongestMessage uint32
 	// LongClientIDs lets MQTT 3.1 clients have client ids of more than 23 characters, as later versions do.
 	LongClientIDs bool
 	// ResponseInformation is what an MQTT 5 client is told that asks for it: by convention a part of the topic tree that
@@ -47,6 +49,14 @@ func (p *Profile) Serves(version uint8) bool {
 		}
 	}
 	return p.Versions == nil
+}
+
+// MessageExpiry returns how many seconds a message lasts for which a client asks for so many.
+func (p *Profile) MessageExpiry(asked uint32) uint32 {
+	if p.LongestMessage == 0 {
+		return asked
+	}
+	return min(max(asked, 1), p.LongestMessage)
 }
 
 // QoSLimit is the highest quality of service that a platform offers. The zero value is all that there are.

@@ -153,5 +153,5 @@ func newUUID() string {
 // profile is what the platform offers of MQTT (AWS IoT guide, "MQTT").
 var profile = core.Profile{
 	QoS: core.UpToQoS1, NoSubscriptionIDs: true, RefuseUnoffered: true, CloseOnUntold: true, RetainedExact: true, HidesReach: true,
-	LongClientIDs: true, SeparateSessions: true,
+	LongClientIDs: true, SeparateSessions: true, LongestMessage: maxExpiry,
 }

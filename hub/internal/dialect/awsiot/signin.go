@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/ca"
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -19,7 +18,7 @@ import (
 )
 
 const (
-	// maxClientID is how many characters a client id may have (AWS IoT Core quotas).
+	// maxClientID is how many bytes a client id may have (AWS IoT Core quotas).
 	maxClientID = 128
 	// webSocketPath is where MQTT over WebSocket is.
 	webSocketPath = "/mqtt"
@@ -75,8 +74,8 @@ func (d *Dialect) grant(ctx context.Context, c core.Claim, who *caller, seen uin
 		return core.Grant{}, nil, &core.SignInError{Device: deviceKey(who.account.Tenant, who.thing), Proven: true, Err: err}
 	}
 	clientID := c.ClientID
-	if strings.HasPrefix(clientID, "$") || utf8.RuneCountInString(clientID) > maxClientID {
-		return refuse(fmt.Errorf("%w: client id %.40q begins with $ or has more than %d characters", core.ErrInvalid, clientID, maxClientID))
+	if strings.HasPrefix(clientID, "$") || len(clientID) > maxClientID {
+		return refuse(fmt.Errorf("%w: client id %.40q begins with $ or has more than %d bytes", core.ErrInvalid, clientID, maxClientID))
 	}
 	l := &link{
 		d: d, seen: seen, load: who.load, id: newUUID(), expires: who.expires,

@@ -123,6 +123,7 @@ func TestConnectRules(t *testing.T) {
 		"right":           {mqtt.Connect{ClientID: "pump", CleanStart: true}, 0, 0},
 		"long id":         {mqtt.Connect{ClientID: strings.Repeat("x", 128), CleanStart: true}, 0, 0},
 		"too long id":     {mqtt.Connect{ClientID: strings.Repeat("x", 129), CleanStart: true}, mqtt.ConnAckBadClientID, mqtt.ReasonClientIDNotValid},
+		"id of two bytes": {mqtt.Connect{ClientID: strings.Repeat("é", 65), CleanStart: true}, mqtt.ConnAckBadClientID, mqtt.ReasonClientIDNotValid},
 		"reserved id":     {mqtt.Connect{ClientID: "$pump", CleanStart: true}, mqtt.ConnAckBadClientID, mqtt.ReasonClientIDNotValid},
 		"user name":       {mqtt.Connect{ClientID: "pump", CleanStart: true, HasUsername: true, Username: "?SDK=Python&Version=1.6.2"}, 0, 0},
 		"will":            {mqtt.Connect{ClientID: "pump", CleanStart: true, Will: &mqtt.Will{Topic: "pump/will"}}, 0, 0},
