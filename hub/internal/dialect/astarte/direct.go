@@ -17,6 +17,9 @@ const maxDepth = 64
 // Direct implements dialect.Director: it sets and unsets server-owned properties of an interface, which is named with its major
 // version ("org.example.Config:1") or without. Each member of the patch that is no object is the property at its path.
 func (d *Dialect) Direct(tx *commit.Tx, dev core.Device, name string, patch json.RawMessage) error {
+	if name == "" {
+		return fmt.Errorf("%w: a device of Astarte has a document for each interface; say which is meant, such as org.example.Config:1", core.ErrInvalid)
+	}
 	m, err := loadModel(tx, dev.DeviceKey)
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ func TestDirect(t *testing.T) {
 		{"no object", "org.example.Target:1", `7`, core.ErrInvalid, ""},
 		{"deep", "org.example.Target:1", strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100), core.ErrInvalid, ""},
 		{"another version", "org.example.Target:2", `{}`, core.ErrNotFound, ""},
+		{"no document is named", "", `{"a":1}`, core.ErrInvalid, ""},
 		{"not declared", "org.example.None:1", `{}`, core.ErrNotFound, ""},
 		{"no properties", "org.example.Commands:1", `{"blink":true}`, core.ErrInvalid, ""},
 		{"the device's", "org.example.Temps:1", `{"a":{"celsius":1}}`, core.ErrInvalid, ""},

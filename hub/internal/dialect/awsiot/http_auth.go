@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/accesskey"
@@ -87,7 +88,8 @@ func (d *Dialect) verifySignature(ctx context.Context, r *sigv4.Request, sig *si
 	}
 	global := sig.Scope.Service == serviceIdentity && sig.Scope.Region == globalRegion
 	if !slices.Contains(services, sig.Scope.Service) || sig.Scope.Region != s.account.Region && !global {
-		return nil, fmt.Errorf("%w: %.64q in %.64q", errScope, sig.Scope.Service, sig.Scope.Region)
+		return nil, fmt.Errorf("%w: %.64q in %.64q; here is %s in %q", errScope,
+			sig.Scope.Service, sig.Scope.Region, strings.Join(services, ", "), s.account.Region)
 	}
 	return s, nil
 }

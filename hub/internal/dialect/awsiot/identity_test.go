@@ -117,6 +117,9 @@ func TestCallerIsRefused(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %d %s", name, w.Code, w.Body, c.status, c.code)
 		}
 	}
+	if got, want := g.send(g.signedFor("GET", "/things", "", serviceControl, "eu-west-1", g.key)).Body.String(), `in \"`+DefaultRegion+`\"`; !strings.Contains(got, want) {
+		t.Errorf("another region: got %s, want the one that there is, %s", got, want)
+	}
 	if r := g.signedFor("GET", "/things", "", "sts", DefaultRegion, g.key); g.send(r).Code != http.StatusForbidden {
 		t.Error("a signature for STS opens IoT")
 	}
