@@ -113,6 +113,9 @@ func checkTags(tags []tag) error {
 		if err := errors.Join(tagKeyConstraint.check("tags.Key", t.Key), tagValueConstraint.check("tags.Value", t.Value)); err != nil {
 			return err
 		}
+		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
+			return refuse(invalidRequest, "Tags that begin with aws: are the platform's: %.128s", t.Key)
+		}
 	}
 	return nil
 }

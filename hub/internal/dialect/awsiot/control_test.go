@@ -153,6 +153,7 @@ func TestBillingGroupsAndTags(t *testing.T) {
 		step{do: "GET /tags?resourceArn=${arn|path}", has: []string{`{"Key":"k","Value":"v"}`}},
 		step{do: "POST /tags", body: `{"resourceArn":"${arn}","tags":[{"Key":"k","Value":"w"},{"Key":"l","Value":""}]}`},
 		step{do: "GET /tags?resourceArn=${arn|path}", has: []string{`{"Key":"k","Value":"w"}`, `"l"`}, no: []string{`"v"`}},
+		step{do: "POST /tags", body: `{"resourceArn":"${arn}","tags":[{"Key":"aws:k","Value":"w"}]}`, want: invalidRequest},
 		step{do: "POST /untag", body: `{"resourceArn":"${arn}","tagKeys":["k"]}`},
 		step{do: "GET /tags?resourceArn=${arn|path}", no: []string{`"k"`}},
 		step{do: "GET /tags?resourceArn=${arn|path}x", want: notFound},

@@ -366,7 +366,7 @@ var notes = map[string]string{
 	"CreateRoleAlias":             "the role is kept and shown; it gives no rights here",
 	"DescribeEndpoint":            "the host of the request, without its port, whatever the type",
 	"SearchIndex":                 "`thingName`, `thingId`, `thingTypeName`, `thingGroupNames` (those that a thing is in itself), `attributes.NAME`, `connectivity.connected`; wildcards, AND, OR, NOT, parentheses; no ranges, no shadows",
-	"SendDirectMessage":           "`confirmation` and `timeout` have no effect: when it is answered, the message is queued and on disk",
+	"SendDirectMessage":           "`confirmation` and `timeout` have no effect: it is answered once the message is queued, without waiting for PUBACK, and a client that does not subscribe to the topic gets it with QoS 0",
 	"GetConnection":               "`disconnectReason` is forgotten when the hub ends; no `targetIp`, `targetPort`, `vpcEndpointId`",
 	"UpdateEventConfigurations":   "all kinds are kept; published are those about things, types, groups, and jobs",
 	"UpdateIndexingConfiguration": "is kept; everything is searchable always",
