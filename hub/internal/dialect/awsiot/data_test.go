@@ -63,6 +63,9 @@ func TestPublishOverHTTP(t *testing.T) {
 			t.Errorf("%s was not published, of %s", want, got)
 		}
 	}
+	if !strings.Contains(got, "$aws/things/t/shadow/update $aws/things/t/shadow/update/delta ") {
+		t.Errorf("the request did not come before its answers: %s", got)
+	}
 	if strings.Contains(got, "rules") {
 		t.Errorf("basic ingest was published: %s", got)
 	}

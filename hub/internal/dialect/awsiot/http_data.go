@@ -175,15 +175,15 @@ func (c *call) publish() (any, error) {
 	r := reserved{kind: kindOther}
 	if strings.HasPrefix(m.Topic, "$") {
 		r = parseReserved(m.Topic)
-		if s := c.d.services[r.kind]; s != nil {
-			err := s.receive(&sender{account: c.account, principal: c.principalName()}, &r, dialect.Publish{Payload: m.Payload, QoS: m.QoS}, b)
-			if err != nil {
-				return nil, err
-			}
-		}
 	}
-	if r.kind == kindShadow || r.kind == kindOther {
+	if r.kind == kindShadow || r.kind == kindOther { // before its answers
 		b.Do(func(tx *commit.Tx) error { return c.d.publishAll(tx, c.tenant(), m) }, nil)
+	}
+	if s := c.d.services[r.kind]; s != nil {
+		err := s.receive(&sender{account: c.account, principal: c.principalName()}, &r, dialect.Publish{Payload: m.Payload, QoS: m.QoS}, b)
+		if err != nil {
+			return nil, err
+		}
 	}
 	if !b.Empty() {
 		if err := c.d.cfg.Committer.Submit(b); err != nil {
