@@ -343,6 +343,8 @@ func (c *Committer) commit(batches []*Batch) {
 			err = fmt.Errorf("%w: %v", core.ErrStorage, err)
 		}
 	}
+	// Asked before the owners have their batches back, to fill them again.
+	changes := slices.ContainsFunc(batches, func(b *Batch) bool { return !b.maintains && !b.Empty() })
 	i := 0
 	refused := make([]error, len(batches)) // the first operation of each batch that failed
 	for n, b := range batches {
@@ -375,7 +377,9 @@ func (c *Committer) commit(batches []*Batch) {
 		if tx.emitted {
 			c.ring()
 		}
-		c.tellChanged(batches)
+		if changes {
+			c.tellChanged()
+		}
 	}
 }
 
@@ -441,11 +445,10 @@ func (c *Committer) Changed() <-chan struct{} {
 	}
 }
 
-func (c *Committer) tellChanged(batches []*Batch) {
-	if c.changed.Load() == nil || !slices.ContainsFunc(batches, func(b *Batch) bool { return !b.maintains && !b.Empty() }) {
-		return
+func (c *Committer) tellChanged() {
+	if c.changed.Load() != nil {
+		close(*c.changed.Swap(nil))
 	}
-	close(*c.changed.Swap(nil))
 }
 
 // Queued says what waits for a transaction now.

@@ -114,3 +114,32 @@ func TestChanged(t *testing.T) {
 		t.Error("the next one rings at once")
 	}
 }
+
+// quick is an owner that fills its batch again as soon as it has it back.
+type quick struct{ done chan error }
+
+func (q *quick) Committed(b *commit.Batch, err error) {
+	b.Reset()
+	go func() {
+		b.Count(1, "scope", 1, 1)
+		q.done <- err
+	}()
+}
+
+// TestChangedWhileTheBatchIsUsedAgain: what a batch held is not looked up when its owner has it back.
+func TestChangedWhileTheBatchIsUsedAgain(t *testing.T) {
+	f := start(t, nil)
+	q := &quick{done: make(chan error, 1)}
+	changed := f.Changed()
+	b := &commit.Batch{Owner: q}
+	b.Do(func(tx *commit.Tx) error { return tx.PutRecord("t", "a", "k", nil) }, nil)
+	submit(t, f, b)
+	if err := <-q.done; err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	case <-time.After(30 * time.Second):
+		t.Error("did not ring")
+	}
+}
