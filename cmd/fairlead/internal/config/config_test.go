@@ -90,6 +90,12 @@ f.toml:3:1: retention.event_count is 0: write "off" for no limit, or leave it ou
 f.toml:4:1: retention.sample_bytes is -1; it wants a number of bytes such as 1048576, "64KiB" or "20GB", or "off"
 f.toml:5:1: retention.sample_age is "-1h"; it wants a duration such as "90s", "12h" or "30d", or "off"
 f.toml:6:1: retention.event_age is 0: write "off" for no limit, or leave it out for the default`},
+		{"never off", "[limits]\nheader_timeout = \"10\"\nconnect_timeout = 0\nheader_bytes = \"big\"\n", Sources{Flags: map[string]string{"limits.connect_timeout": "x"}}, `
+f.toml:2:1: limits.header_timeout is "10"; it wants a duration such as "90s", "12h" or "30d"
+f.toml:3:1: limits.connect_timeout is 0: leave it out for the default
+f.toml:4:1: limits.header_bytes is "big"; it wants a number of bytes such as 1048576, "64KiB" or "20GB"
+--limits-connect-timeout: limits.connect_timeout is "x"; it wants a duration such as "90s", "12h" or "30d"`},
+		{"off", "[limits]\nheader_timeout = \"off\"\nmqtt_sessions = \"off\"\n", Sources{}, "f.toml:2:1: limits.header_timeout cannot be off"},
 		{"twice", "mqtt_port = 1\nmqtt_port = 2\n", Sources{}, `
 f.toml:2:1: mqtt_port is set a second time; the first is at f.toml:1:1`},
 		{"table twice", "[log]\nlevel = \"info\"\n[log]\nformat = \"text\"\n", Sources{}, `

@@ -90,7 +90,7 @@ func (f Field) form() (form string, ok bool) {
 	case f.want != "":
 		return f.want, true
 	case f.typ == reflect.TypeFor[time.Duration]():
-		return `a duration such as "90s", "12h" or "30d", or "off"`, true
+		return `a duration such as "90s", "12h" or "30d"` + f.orOff(), true
 	case reflect.PointerTo(f.typ).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 		if strings.HasSuffix(f.typ.String(), "Addr") {
 			return `an IP address such as "192.0.2.7" or "::"`, true
@@ -107,9 +107,9 @@ func (f Field) form() (form string, ok bool) {
 		case f.isPort():
 			return `1 to 65535, or "any"`, true
 		case f.isBytes():
-			return `a number of bytes such as 1048576, "64KiB" or "20GB", or "off"`, true
+			return `a number of bytes such as 1048576, "64KiB" or "20GB"` + f.orOff(), true
 		}
-		return `a number from 1, or "off"`, true
+		return `a number from 1` + f.orOff(), true
 	case reflect.Slice:
 		elem := f
 		elem.typ = f.typ.Elem()
@@ -124,6 +124,29 @@ func (f Field) isPort() bool {
 	return strings.HasSuffix(strings.TrimSuffix(f.goName, "s"), "Port") && f.typ.Kind() != reflect.Slice
 }
 func (f Field) isBytes() bool { return strings.HasSuffix(f.goName, "Bytes") }
+
+// orOff is for the end of a form: `, or "off"` where the hub takes that.
+func (f Field) orOff() string {
+	if f.mayBeOff() {
+		return `, or "off"`
+	}
+	return ""
+}
+
+// mayBeOff asks the hub, which knows what it cannot do without.
+func (f Field) mayBeOff() bool {
+	s := defaults()
+	v := reflect.ValueOf(&s).Elem().FieldByIndex(f.index)
+	if !v.CanInt() {
+		return false
+	}
+	v.SetInt(off)
+	_, err := s.WithDefaults()
+	return !slices.ContainsFunc(leaves(err), func(err error) bool {
+		var bad *hub.ConfigError
+		return errors.As(err, &bad) && bad.Field == f.goName
+	})
+}
 
 func (f Field) expected() error {
 	form, _ := f.form()
@@ -143,7 +166,7 @@ func (f Field) fromFile(v any) (reflect.Value, error) {
 		return f.parse(v)
 	case int64:
 		if v == 0 && f.typ == reflect.TypeFor[time.Duration]() {
-			return reflect.Value{}, errZero
+			return reflect.Value{}, f.zero()
 		}
 		if f.typ.Kind() != reflect.Int && f.typ.Kind() != reflect.Int64 || f.typ == reflect.TypeFor[time.Duration]() {
 			return reflect.Value{}, f.expected()
@@ -186,7 +209,7 @@ func (f Field) parse(text string) (reflect.Value, error) {
 	case f.typ == reflect.TypeFor[time.Duration]():
 		d, err := parseDuration(text)
 		if errors.Is(err, errZero) {
-			return reflect.Value{}, err
+			return reflect.Value{}, f.zero()
 		} else if err != nil {
 			return reflect.Value{}, fmt.Errorf("is %.100q; it %w", text, f.expected())
 		}
@@ -256,7 +279,7 @@ func (f Field) parseNumber(text string) (int64, error) {
 func (f Field) number(n int64) (reflect.Value, error) {
 	switch {
 	case n == 0 && !f.isPort():
-		return reflect.Value{}, errZero
+		return reflect.Value{}, f.zero()
 	case n < 1, f.isPort() && n > 65535, n > math.MaxInt:
 		return reflect.Value{}, fmt.Errorf("is %d; it %w", n, f.expected())
 	}
@@ -266,7 +289,15 @@ func (f Field) number(n int64) (reflect.Value, error) {
 }
 
 // errZero refuses what would be the default, which is said by saying nothing, and not the none that it looks like.
-var errZero = errors.New(`is 0: write "off" for no limit, or leave it out for the default`)
+var errZero = errors.New("is 0: leave it out for the default")
+
+// zero is errZero, with how none is written where there can be none.
+func (f Field) zero() error {
+	if f.mayBeOff() {
+		return errors.New(`is 0: write "off" for no limit, or leave it out for the default`)
+	}
+	return errZero
+}
 
 // parseDuration is time.ParseDuration with days.
 func parseDuration(text string) (time.Duration, error) {
