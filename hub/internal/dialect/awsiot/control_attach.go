@@ -76,6 +76,9 @@ func (c *call) attach(target string) (any, error) {
 		if err := checkTarget(tx, c.tenant(), target); err != nil {
 			return err
 		}
+		if err := checkSettled(tx, c.tenant(), target); err != nil {
+			return err
+		}
 		return c.d.attachAnother(tx, c.tenant(), name, target)
 	})
 }

@@ -375,8 +375,8 @@ func (c *call) updateCertificate() (any, error) {
 		if err != nil {
 			return noCertificate(err, id)
 		}
-		if crt.pending() {
-			return refuse(certificateState, "The certificate is being transferred: accept, reject or cancel that first.")
+		if err := crt.settled(); err != nil {
+			return err
 		}
 		if crt.Status == status {
 			return nil
@@ -400,8 +400,8 @@ func (c *call) deleteCertificate() (any, error) {
 		if crt.Status == statusActive {
 			return refuse(certificateState, "Certificate must be deactivated (not ACTIVE) before deletion.")
 		}
-		if crt.pending() {
-			return refuse(certificateState, "The certificate is being transferred: accept, reject or cancel that first.")
+		if err := crt.settled(); err != nil {
+			return err
 		}
 		arn := c.account.arn(certResource + id)
 		attached, err := principalThings(tx, c.tenant(), certResource+id)

@@ -62,6 +62,19 @@ func checkPrincipal(rd store.RecordReader, t core.TenantID, p string) error {
 	return nil
 }
 
+// checkSettled checks that something can be attached to a principal, or target, that is there.
+func checkSettled(rd store.RecordReader, t core.TenantID, p string) error {
+	id := certificateOf(p)
+	if id == "" {
+		return nil
+	}
+	crt, err := readCertificate(rd, t, id)
+	if err != nil {
+		return noCertificate(err, id)
+	}
+	return crt.settled()
+}
+
 func (c *call) attachThingPrincipal() (any, error) {
 	name, err := c.label("thingName", nameConstraint)
 	p, perr := c.principalHeader("x-amzn-principal")
@@ -76,7 +89,7 @@ func (c *call) attachThingPrincipal() (any, error) {
 		if _, err := readThing(tx, c.tenant(), name); err != nil {
 			return noThing(err, name)
 		}
-		if err := checkPrincipal(tx, c.tenant(), p); err != nil {
+		if err := checkSettled(tx, c.tenant(), p); err != nil {
 			return err
 		}
 		others, err := principalThings(tx, c.tenant(), p)

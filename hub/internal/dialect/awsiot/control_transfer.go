@@ -55,6 +55,15 @@ type transfer struct {
 // pending reports whether a certificate is being transferred.
 func (c *certificate) pending() bool { return c.Status == statusPendingTransfer && c.Transfer != nil }
 
+// settled refuses what would change a certificate that is being transferred. What was attached to it meanwhile would be
+// attached still when it comes back.
+func (c *certificate) settled() error {
+	if c.pending() {
+		return refuse(certificateState, "The certificate is being transferred: accept, reject or cancel that first.")
+	}
+	return nil
+}
+
 // transferData describes a transfer.
 func (t *transfer) data() map[string]any {
 	m := map[string]any{}

@@ -117,6 +117,30 @@ func TestCertificateTransfer(t *testing.T) {
 	g.as(g.there, step{do: "PUT /certificates/${id}?newStatus=INACTIVE"}, step{do: "DELETE /certificates/${id}"})
 }
 
+// TestNothingIsAttachedMeanwhile checks that a rejected certificate comes back as it went, and can be offered again.
+func TestNothingIsAttachedMeanwhile(t *testing.T) {
+	g := newTransferRig(t)
+	g.certificate()
+	const policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}`
+	g.as(g.here, step{do: offer, capture: map[string]string{"theirs": "transferredCertificateArn"}})
+	for _, side := range []struct {
+		key sigv4.Credentials
+		arn string
+	}{{g.here, "${arn}"}, {g.there, "${theirs}"}} {
+		principal := func(name string) map[string]string { return map[string]string{name: side.arn} }
+		g.as(side.key,
+			step{do: "POST /policies/p", body: policyBody(policy)},
+			step{do: "POST /things/T"},
+			step{do: "PUT /target-policies/p", body: `{"target":"` + side.arn + `"}`, want: certificateState},
+			step{do: "PUT /principal-policies/p", header: principal("x-amzn-iot-principal"), want: certificateState},
+			step{do: "PUT /things/T/principals", header: principal("x-amzn-principal"), want: certificateState},
+			step{do: "GET /things/T/principals", no: []string{"${id}"}},
+		)
+	}
+	g.as(g.there, step{do: "PATCH /reject-certificate-transfer/${id}"})
+	g.as(g.here, step{do: offer}, step{do: "PATCH /cancel-certificate-transfer/${id}"}, step{do: "PUT /target-policies/p", body: `{"target":"${arn}"}`})
+}
+
 // TestTransfersAreBounded has one account try to fill another one's records.
 func TestTransfersAreBounded(t *testing.T) {
 	g := newTransferRig(t)
