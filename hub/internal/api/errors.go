@@ -78,11 +78,17 @@ func explain(err, kind error, format string, args ...any) error {
 	return err
 }
 
-// reveal is explain with the words of the error itself: where it comes from rules about the caller's own input.
+// reveal is explain with the words of the error itself, and its help if it has some: where it comes from rules about the
+// caller's own input.
 func reveal(err error, kinds ...error) error {
 	for _, k := range kinds {
 		if errors.Is(err, k) {
-			return refuse(k, "%v", err)
+			p := refuse(k, "%s", core.Plain(err))
+			var known *core.HelpError
+			if errors.As(err, &known) {
+				p.help = known.Help
+			}
+			return p
 		}
 	}
 	return err

@@ -289,6 +289,9 @@ func (director) Direct(tx *commit.Tx, dev core.Device, document string, patch js
 	if !strings.HasPrefix(string(patch), "{") {
 		return fmt.Errorf("%w: %s is no object", core.ErrInvalid, patch)
 	}
+	if document == "none" {
+		return &core.HelpError{Text: "no document of that name", Help: "Make one.", Err: core.ErrNotFound}
+	}
 	return tx.Emit(core.Event{Kind: core.DocumentChanged, Device: dev.DeviceKey, Num: dev.Num, Data: patch})
 }
 

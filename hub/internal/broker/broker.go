@@ -291,7 +291,7 @@ func (b *Broker) admit(ctx context.Context, src *source, plain bool, wait time.D
 	}
 	if err != nil {
 		b.stats.Refused.Add(1)
-		b.log.Info("connection refused", "remote", src.RemoteAddr().String(), "err", err)
+		b.log.Info("connection refused", "remote", src.RemoteAddr().String(), "err", core.Plain(err))
 		done()
 		return
 	}

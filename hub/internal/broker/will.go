@@ -141,7 +141,7 @@ func (c *conn) lastWill() {
 		return
 	}
 	if err := c.guarded(func() error { return c.message(t, c.kept.publish(time.Now())) }); err != nil {
-		c.log.Info("will refused", "err", err)
+		c.log.Info("will refused", "err", core.Plain(err))
 		c.will = nil
 		return
 	}
@@ -172,7 +172,7 @@ func (b *Broker) publishLate(ctx context.Context, w *will) {
 			return // in the latter case the will is still stored
 		}
 		if !errors.Is(err, core.ErrStorage) {
-			b.log.Error("cannot publish a will", "dialect", w.Session.Dialect, "client", w.Session.ClientID, "err", err)
+			b.log.Error("cannot publish a will", "dialect", w.Session.Dialect, "client", w.Session.ClientID, "err", core.Plain(err))
 			return
 		}
 		select {

@@ -1,6 +1,9 @@
 package core
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // Kinds of failure. Services and storage return errors that wrap one of them; each dialect turns the kind into
 // its platform's own code and text, and no other code does.
@@ -28,4 +31,21 @@ var (
 // Kinds lists every kind, so that each edge can be tested to have an answer for all of them.
 var Kinds = []error{
 	ErrInvalid, ErrUnauthenticated, ErrDenied, ErrNotFound, ErrConflict, ErrTooLarge, ErrUnreachable, ErrStorage, ErrStopping,
+}
+
+// Plain returns the words of an error for people: without those for its kind, which are for programs.
+func Plain(err error) string { return PlainText(err.Error()) }
+
+// PlainText is [Plain] for the text of an error.
+func PlainText(s string) string {
+	for again := true; again; {
+		again = false
+		for _, k := range Kinds {
+			short := strings.TrimSuffix(strings.TrimPrefix(s, k.Error()+": "), ": "+k.Error())
+			short = strings.Replace(short, ": "+k.Error()+": ", ": ", 1)
+			again = again || short != s
+			s = short
+		}
+	}
+	return s
 }

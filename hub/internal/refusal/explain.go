@@ -77,16 +77,7 @@ func plain(s string) string {
 	if who, rest, ok := strings.Cut(s, " sign-in: "); ok && !strings.Contains(who, " ") {
 		s = rest
 	}
-	for again := true; again; {
-		again = false
-		for _, k := range core.Kinds {
-			short := strings.TrimSuffix(strings.TrimPrefix(s, k.Error()+": "), ": "+k.Error())
-			short = strings.Replace(short, ": "+k.Error()+": ", ": ", 1)
-			again = again || short != s
-			s = short
-		}
-	}
-	return s
+	return core.PlainText(s)
 }
 
 // explainCertificate explains what the hub finds wrong with the client's certificate.
