@@ -2,6 +2,7 @@ package astarte
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,11 +32,23 @@ func (d *Dialect) Direct(tx *commit.Tx, dev core.Device, name string, patch json
 	base, _, _ := strings.Cut(name, ":")
 	i, err := declared(r, m, base)
 	if err != nil {
-		return fmt.Errorf("%w: %v: %s", core.ErrNotFound, err, name)
+		if errors.Is(err, errNotDeclared) {
+			return &core.HelpError{
+				Err: core.ErrNotFound, Text: fmt.Sprintf("the device has not declared an interface %.250q", name),
+				Help: "A device declares its interfaces when it connects. Is the name right, and has the device connected since it knows this one?",
+			}
+		}
+		return &core.HelpError{
+			Err: core.ErrNotFound, Text: fmt.Sprintf("the device has declared %.250q in a version that the realm does not have", base),
+			Help: "Install the interface in the realm: `fairlead astarte install FILE`.",
+		}
 	}
 	switch {
 	case name != i.Name && name != docName(i):
-		return fmt.Errorf("%w: the device has %s, not %s", core.ErrNotFound, docName(i), name)
+		return &core.HelpError{
+			Err: core.ErrNotFound, Text: fmt.Sprintf("the device has %s, not %.250s", docName(i), name),
+			Help: "Name that version, or none: " + i.Name + ".",
+		}
 	case i.Kind != astartewire.KindProperties:
 		return fmt.Errorf("%w: %s has no properties", core.ErrInvalid, i.Name)
 	}

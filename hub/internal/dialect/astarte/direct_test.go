@@ -42,6 +42,9 @@ func TestDirect(t *testing.T) {
 			if !errors.Is(err, test.want) || err != nil && test.want == nil {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
+			if help := (*core.HelpError)(nil); test.want == core.ErrNotFound && (!errors.As(err, &help) || help.Help == "") {
+				t.Errorf("%v says nothing of what to do", err)
+			}
 			events := c.events(core.DocumentChanged)[before:]
 			if test.event == "" && len(events) > 0 {
 				t.Fatalf("refused, and yet %v", events)
