@@ -47,6 +47,14 @@ func showChannels(s *session, k admin.DeviceKey, prefix string, limit int) error
 		return err
 	}
 	return s.show(list, func(t *table) {
+		switch {
+		case len(list) == 0 && prefix != "":
+			t.row(fmt.Sprintf("nothing is stored of %s in a channel whose name begins with %q", k, prefix))
+			return
+		case len(list) == 0:
+			t.row(fmt.Sprintf("nothing that %s has sent is stored yet; see also fairlead device documents %s", k, shellWord(k.String())))
+			return
+		}
 		t.row("CHANNEL", "LAST", "VALUE")
 		for _, c := range list {
 			at, value := "-", "-"
@@ -73,6 +81,10 @@ func showSamples(s *session, k admin.DeviceKey, q admin.SampleQuery, limit int) 
 		}
 	}
 	return s.show(list, func(t *table) {
+		if len(list) == 0 {
+			t.row("nothing is stored of that time")
+			return
+		}
 		t.row("AT", "RECEIVED", "VALUE")
 		for _, x := range list {
 			t.row(when(x.At), when(x.Received), valueText(x.Value))
