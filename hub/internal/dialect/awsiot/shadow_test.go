@@ -363,6 +363,41 @@ func TestShadowsPerSecond(t *testing.T) {
 	}
 }
 
+// TestBusyShadows asks for more than a thing may, over either way: both count for the same.
+func TestBusyShadows(t *testing.T) {
+	g := newHTTPRig(t)
+	cfg := g.d.cfg
+	cfg.ShadowsPerSecond = 0 // as at the service
+	g.d = New(cfg)
+	c := g.sender("c")
+	get := step{do: "GET /things/T/shadow", service: serviceData}
+	const update = `{"state":{"reported":{"a":1}}}`
+	g.tell(step{do: "POST /things/T/shadow", service: serviceData, body: update})
+	for range shadowsPerSecond - 2 {
+		g.tell(get)
+	}
+	g.heard()
+	g.say(c, classic+"get", classic+"get", classic+"update "+update)
+	got := g.heard()
+	if names := topics(got); !slices.Equal(names, []string{"get/accepted", "get/rejected", "update/rejected"}) {
+		t.Fatalf("told %q", names)
+	}
+	for _, m := range got[1:] {
+		if !strings.HasPrefix(m.Payload, `{"code":429,"message":"Too many requests",`) {
+			t.Errorf("%s: %s", m.Topic, m.Payload)
+		}
+	}
+	for _, what := range []string{"GET", "POST", "DELETE"} {
+		w := g.send(g.request(what+" /things/T/shadow", serviceData, update, nil))
+		if w.Code != 429 || w.Header().Get("x-amzn-ErrorType") != throttling {
+			t.Errorf("%s: got %d, %v", what, w.Code, w)
+		}
+	}
+	g.tell(step{do: "GET /things/U/shadow", service: serviceData, want: notFound}) // another thing's are not meant
+	g.advance(time.Second)
+	g.tell(step{do: get.do, service: serviceData, has: []string{`"version":1`}})
+}
+
 // TestShadowsAndTheirThing checks that shadows need no thing, outlive it, and go when an operator deletes the device.
 func TestShadowsAndTheirThing(t *testing.T) {
 	r := newServiceRig(t)

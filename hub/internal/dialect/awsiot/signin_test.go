@@ -160,7 +160,10 @@ func TestServiceLimits(t *testing.T) {
 		g.d.cfg.ServiceLimits = on
 		g.policy("p", permissive...)
 		crt, _ := g.enrol([]string{"p"})
+		began := time.Now()
 		c := g.connect(crt, mqtt.Connect{Version: mqtt.V5, ClientID: "pump", CleanStart: true})
+		// most is how many can have been taken by now: a second's worth at once, and what has come in since.
+		most := func() int64 { return int64(serviceMessages*(1+time.Since(began).Seconds())) + 1 }
 		discarded := 0
 		for range 300 {
 			if ack := c.PublishWith(mqtt.Publish{Topic: []byte("pump/x"), QoS: 1}); ack.Code == mqtt.ReasonQuotaExceeded {
@@ -174,6 +177,20 @@ func TestServiceLimits(t *testing.T) {
 		}
 		if got := g.broker.Stats().ThrottledIn.Load(); got != int64(discarded) {
 			t.Errorf("limits %v: %d were counted, %d discarded", on, got, discarded)
+		}
+		if taken := int64(300 - discarded); on && taken > most() {
+			t.Errorf("%d messages were taken, want at most %d", taken, most())
+		}
+		for range 1000 { // nothing is waited for, so that it takes next to no time
+			c.Publish("pump/x", 0, nil)
+		}
+		c.Ping()
+		got := g.broker.Stats().ThrottledIn.Load()
+		if taken := 1300 - got; on && taken > most() {
+			t.Errorf("%d messages of a flood were taken, want at most %d", taken, most())
+		}
+		if on != (got > 0) {
+			t.Errorf("limits %v: %d messages of 1300 were discarded", on, got)
 		}
 		if l := g.d.limits(account{}); on && (l.MessageRate != 100 || l.ByteRate != 524_288 || l.ConnectInterval != time.Second) {
 			t.Errorf("got %+v", l)
