@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,8 +12,11 @@ import (
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
+	"github.com/fairlead-iot/fairlead/hub/internal/datadir"
 	"github.com/fairlead-iot/fairlead/hub/internal/dialect/awsiot"
 	"github.com/fairlead-iot/fairlead/hub/internal/listen"
+	"github.com/fairlead-iot/fairlead/hub/internal/retain"
+	"github.com/fairlead-iot/fairlead/hub/internal/store/sqlite"
 )
 
 // Ports that the platforms' SDKs expect, and the one for users that may not have 443.
@@ -271,6 +275,35 @@ func (r Retention) withDefaults() Retention {
 		r.EventCount = DefaultEventCount
 	}
 	return r
+}
+
+// on fills in what depends on the disk, of such a size and with so much free, and on what the database takes of it.
+func (r Retention) on(database, size, free int64) Retention {
+	sampleBytes, minFree := retain.Defaults(database, size, free)
+	if r.SampleBytes == 0 {
+		r.SampleBytes = sampleBytes
+	}
+	if r.MinFreeBytes == 0 {
+		r.MinFreeBytes = minFree
+	}
+	return r
+}
+
+// OnThisMachine fills in what [Config.WithDefaults] leaves to the machine: those limits that have a default, as files that
+// this process may have open and its memory limit allow, and sizes of [Retention], as the disk of DataDir has room. A hub
+// that started now would do the same. What cannot be known, since there is no such folder, say, stays zero.
+func (cfg Config) OnThisMachine() Config {
+	cfg.Limits = cfg.Limits.effective(listen.Descriptors())
+	size, free, err := datadir.Disk(cfg.DataDir)
+	if err != nil {
+		return cfg
+	}
+	database, log, err := sqlite.Size(datadir.DatabaseOf(cfg.DataDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cfg
+	}
+	cfg.Retention = cfg.Retention.on(database+log, size, free)
+	return cfg
 }
 
 // ports returns the ports to try, in order; 0 is any free one.

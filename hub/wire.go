@@ -145,13 +145,7 @@ func (h *Hub) openKeeper(p *parts) error {
 	if err != nil {
 		return err
 	}
-	sampleBytes, minFree := retain.Defaults(database+log, size, free)
-	if cfg.SampleBytes == 0 {
-		cfg.SampleBytes = sampleBytes
-	}
-	if cfg.MinFreeBytes == 0 {
-		cfg.MinFreeBytes = minFree
-	}
+	cfg = cfg.on(database+log, size, free)
 	var expiring []retain.Expiring
 	for _, d := range p.dialects {
 		if e, ok := d.(dialect.Expirer); ok {

@@ -241,7 +241,8 @@ func configPrintCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "print", Short: "Print the settings in effect, and where each comes from",
 		Long: `Prints all settings as a configuration file that says the same, each with where it comes from: a place in the file, a
-variable, a flag, or the default. No setting is a secret.`,
+variable, a flag, or the default. What is not set is a comment with what a hub that started now would take. No setting is
+a secret.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load(cmd)

@@ -97,7 +97,10 @@ func (d *Dir) Close() error { return d.unlock() }
 func (d *Dir) CA() string { return filepath.Join(d.path, "ca") }
 
 // Database returns the folder of the database.
-func (d *Dir) Database() string { return filepath.Join(d.path, databaseDir) }
+func (d *Dir) Database() string { return DatabaseOf(d.path) }
+
+// DatabaseOf returns the folder of the database of a data folder that is not open.
+func DatabaseOf(path string) string { return filepath.Join(path, databaseDir) }
 
 // SecretsKey returns the file of the key that secrets in the database are encrypted with.
 func (d *Dir) SecretsKey() string { return filepath.Join(d.path, "secrets.key") }

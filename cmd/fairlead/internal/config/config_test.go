@@ -200,6 +200,44 @@ func TestPrintIsAFile(t *testing.T) {
 	}
 }
 
+// TestPrintKnowsTheMachine: where nothing is set, what a hub would do here is said, and that it is the default.
+func TestPrintKnowsTheMachine(t *testing.T) {
+	dir := t.TempDir()
+	c, err := load(t, "[limits]\nmqtt_pending = 7\nmqtt_sessions = \"off\"\n", Sources{Flags: map[string]string{"data_dir": dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := c.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`\n# mqtt_connections = [1-9]\d*   # default on this machine\n`, `\n# connect_timeout = "10s"   # default on this machine\n`,
+		`\n# header_bytes = "64KiB"   # default on this machine\n`, `\n# sample_bytes = .*[1-9].*   # default on this machine\n`,
+		`\nmqtt_pending = 7 # f\.toml:2:1\n`, `\nmqtt_sessions = "off" # f\.toml:3:1\n`, `\n# sample_age is not set\n`, `\n# mqtt_pending_per_address is not set\n`,
+		`{"key":"limits.mqtt_connections","default":[1-9]\d*}`, `{"key":"limits.header_bytes","default":"64KiB"}`, `{"key":"limits.mqtt_pending","value":7,`,
+		`{"key":"retention.sample_age"}`,
+	} {
+		if !regexp.MustCompile(want).MatchString(b.String() + string(text)) {
+			t.Errorf("want %s in\n%s\n%s", want, &b, text)
+		}
+	}
+	// A folder that is not there may be on a disk that is not mounted.
+	c.DataDir = filepath.Join(dir, "none")
+	b.Reset()
+	if err := c.Print(&b); err != nil || !strings.Contains(b.String(), "\n# sample_bytes is not set\n") {
+		t.Errorf("%v in\n%s", err, &b)
+	}
+}
+
 // TestDocumentation: docs/configuration.md has a row for each setting and no other, and its examples can be read.
 func TestDocumentation(t *testing.T) {
 	text, err := os.ReadFile("../../../../docs/configuration.md")

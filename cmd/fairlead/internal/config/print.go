@@ -17,7 +17,7 @@ import (
 // secret: keys are in files, which are named.
 func (c *Config) Print(w io.Writer) error {
 	var b strings.Builder
-	table := ""
+	table, machine := "", c.onThisMachine()
 	for _, f := range Fields() {
 		name := f.Key
 		if i := strings.LastIndexByte(f.Key, '.'); i >= 0 {
@@ -28,7 +28,9 @@ func (c *Config) Print(w io.Writer) error {
 			name = f.Key[i+1:]
 		}
 		text, origin, set := c.Value(f)
-		switch {
+		switch usual, ok := machine.of(f); {
+		case !set && ok:
+			fmt.Fprintf(&b, "# %s = %s   # default on this machine\n", name, usual)
 		case !set:
 			fmt.Fprintf(&b, "# %s is not set\n", name)
 		case origin == "":
@@ -46,6 +48,8 @@ type Setting struct {
 	Key string `json:"key"`
 	// As in a file, in JSON's form: durations and sizes are text. Absent: not set, and the hub does what fits the machine.
 	Value json.RawMessage `json:"value,omitempty"`
+	// What fits this machine, where there is no value. Absent: there is none, or it is not known before the hub runs.
+	Default json.RawMessage `json:"default,omitempty"`
 	// Where it comes from: a place in the file, a variable, a flag; absent: the default.
 	Origin string `json:"origin,omitempty"`
 }
@@ -53,6 +57,7 @@ type Setting struct {
 // List returns all settings in effect.
 func (c *Config) List() ([]Setting, error) {
 	var list []Setting
+	machine := c.onThisMachine()
 	for _, f := range Fields() {
 		text, origin, set := c.Value(f)
 		s := Setting{Key: f.Key, Origin: origin}
@@ -61,10 +66,28 @@ func (c *Config) List() ([]Setting, error) {
 			if s.Value = json.RawMessage(text); !json.Valid(s.Value) {
 				return nil, fmt.Errorf("setting %s is %s, which is no JSON", f.Key, text)
 			}
+		} else if usual, ok := machine.of(f); ok {
+			s.Default = json.RawMessage(usual) // a number or a string
 		}
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// machineDefaults are the settings with what the hub makes of those that are not set.
+type machineDefaults Settings
+
+func (c *Config) onThisMachine() machineDefaults {
+	return machineDefaults{Config: c.Settings.OnThisMachine(), Log: c.Log}
+}
+
+// of returns what the hub makes of a setting that is not set; ok is false where nothing can be said.
+func (m machineDefaults) of(f Field) (text string, ok bool) {
+	v := reflect.ValueOf(m).FieldByIndex(f.index)
+	if !v.CanInt() || v.IsZero() {
+		return "", false
+	}
+	return f.print(v), true
 }
 
 // Value returns a setting that is in effect as it is written in a file, and where it comes from: "" for the default. set

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/fairlead-iot/fairlead/hub/internal/core"
@@ -158,11 +159,15 @@ func (r *reader) EventsBefore(k core.DeviceKey, before int64, limit int) ([]core
 }
 
 // Size implements [store.Store]. What the files take on the disk may be less, if it compresses.
-func (s *Store) Size() (database, log int64, err error) {
+func (s *Store) Size() (database, log int64, err error) { return Size(s.cfg.Dir) }
+
+// Size is [Store.Size] for a database that need not be open.
+func Size(dir string) (database, log int64, err error) {
+	path := filepath.Join(dir, dbFile)
 	for _, f := range []struct {
 		name string
 		size *int64
-	}{{s.path, &database}, {s.path + "-wal", &log}} {
+	}{{path, &database}, {path + "-wal", &log}} {
 		st, err := os.Stat(f.name)
 		switch {
 		case err == nil:
