@@ -210,10 +210,30 @@ func schedule(raw json.RawMessage, n *jobNote, s *job.Spec, now time.Time) error
 		return refuse(invalidRequest, "endBehavior %.32q is unknown", x.EndBehavior)
 	case s.End.IsZero() != (x.EndBehavior == ""):
 		return refuse(invalidRequest, "endTime and endBehavior belong together")
-	case !s.End.IsZero() && (!s.End.After(s.Start) || !s.End.After(now)):
-		return refuse(invalidRequest, "endTime must be after startTime, and not be over")
+	}
+	if err := checkSchedule(s.Start, s.End, now); err != nil {
+		return err
 	}
 	n.Scheduling = raw
+	return nil
+}
+
+// minSchedule is how long it takes at least until a job starts or ends that has a time for it, and from its start to its end
+// (API reference, SchedulingConfig, read 2026-11; so are the years below).
+const minSchedule = 30 * time.Minute
+
+// checkSchedule checks the times of a schedule; a zero one is not given. They are in minutes, and so is what is compared.
+func checkSchedule(start, end, now time.Time) error {
+	soonest := now.Truncate(time.Minute).Add(minSchedule)
+	switch {
+	case !start.IsZero() && (start.Before(soonest) || start.After(now.AddDate(1, 0, 0))):
+		return refuse(invalidRequest, "startTime must be at least 30 minutes, and at most a year, from now. A job without one starts at once")
+	case end.IsZero():
+	case end.Before(soonest) || end.After(now.AddDate(2, 0, 0)):
+		return refuse(invalidRequest, "endTime must be at least 30 minutes, and at most two years, from now")
+	case !start.IsZero() && end.Before(start.Add(minSchedule)):
+		return refuse(invalidRequest, "endTime must be at least 30 minutes after startTime")
+	}
 	return nil
 }
 

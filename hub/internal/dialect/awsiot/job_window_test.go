@@ -2,6 +2,7 @@ package awsiot
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -150,6 +151,46 @@ func TestMaintenanceWindows(t *testing.T) {
 	r.advance(23 * time.Hour)
 	r.work()
 	expect("a", "IN_PROGRESS", 2, "2026-05-08T09:00:00Z")
+}
+
+// TestScheduleTimes tries the earliest and latest times that a job may have, and those next to them.
+func TestScheduleTimes(t *testing.T) {
+	r := newJobRig(t, "T") // 2026-05-06T07:08:09Z
+	for i, tt := range []struct {
+		start, end string
+		taken      bool
+	}{
+		{"2026-05-06T07:38", "", true},
+		{"2026-05-06T07:37", "", false},
+		{"2026-05-06T07:00", "", false},
+		{"2020-01-01T00:00", "", false},
+		{"2027-05-06T07:08", "", true},
+		{"2027-05-06T07:09", "", false},
+		{"", "2026-05-06 07:38", true},
+		{"", "2026-05-06 07:37", false},
+		{"", "2028-05-06T07:08:09Z", true},
+		{"", "2028-05-06T07:08:10Z", false},
+		{"2026-05-06T08:00", "2026-05-06T08:30", true},
+		{"2026-05-06T08:00", "2026-05-06T08:29", false},
+		{"2026-05-06T08:00", "2026-05-06T07:50", false},
+		{"2026-05-06T08:00", "2028-05-06T08:00", false},
+	} {
+		times := map[string]string{}
+		if tt.start != "" {
+			times["startTime"] = tt.start
+		}
+		if tt.end != "" {
+			times["endTime"], times["endBehavior"] = tt.end, "CANCEL"
+		}
+		scheduling, err := json.Marshal(times)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := createJobInput{Targets: []string{"thing/T"}, Scheduling: scheduling}
+		if err := r.createJob(fmt.Sprint("j", i), in); (err == nil) != tt.taken || err != nil && refusedAs(err) != invalidRequest {
+			t.Errorf("%s: %v, want it taken: %v", scheduling, err, tt.taken)
+		}
+	}
 }
 
 // TestJobTags keeps what is given to jobs and templates when they are made, and forgets it with them.
