@@ -184,7 +184,7 @@ func TestDiscovery(t *testing.T) {
 		head, body, _ = strings.Cut(string(all), "\r\n\r\n")
 		return head, body
 	}
-	head, body := ask("pump")
+	head, body := ask("pump") // with a certificate that is attached to nothing, but has the policy
 	if !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || !strings.Contains(head, "\r\ncontent-length: ") || !strings.Contains(head, "\r\nx-amzn-requestid: ") {
 		t.Errorf("header\n%s", head)
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // Greengrass discovery: a device asks which cores it can connect to (AWS IoT Greengrass developer guide, "Greengrass
-// discovery RESTful API"). Groups are made by operators, see model_greengrass.go.
+// discovery RESTful API"). Groups are made by operators, see model_greengrass.go. Policies alone say who may ask: that a
+// certificate is not attached to the thing is none of the causes of a 403 or a 404 there ("Troubleshooting client devices").
 
 // A connectivity is one way to a core. Clients read these names as they are written here.
 type connectivity struct {
