@@ -127,12 +127,22 @@ func readTags(rd store.RecordReader, t core.TenantID, resource string) (tags []t
 	return tags, err
 }
 
+// merged adds tags, each in place of one with its key, so that a key has one value. (AWS IoT developer guide, "Tag basics": the
+// new value overwrites the old one. Nothing says that a request which has a key twice is refused.)
+func merged(tags, more []tag) []tag {
+	for _, t := range more {
+		tags = slices.DeleteFunc(tags, func(old tag) bool { return old.Key == t.Key })
+		tags = append(tags, t)
+	}
+	return tags
+}
+
 // putTags replaces the tags of a resource.
 func putTags(tx *commit.Tx, t core.TenantID, resource string, tags []tag) error {
 	if len(tags) == 0 {
 		return tx.DeleteRecord(t, Name, keyTags+resource)
 	}
-	return writeRecord(tx, t, keyTags+resource, tags)
+	return writeRecord(tx, t, keyTags+resource, merged(nil, tags))
 }
 
 // tagged are the kinds of resources that can have tags, which are records under the same names.
@@ -177,13 +187,7 @@ func (c *call) tagResource() (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	return c.changeTags(in.Arn, func(tags []tag) []tag {
-		for _, t := range in.Tags {
-			tags = slices.DeleteFunc(tags, func(old tag) bool { return old.Key == t.Key })
-			tags = append(tags, t)
-		}
-		return tags
-	})
+	return c.changeTags(in.Arn, func(tags []tag) []tag { return merged(tags, in.Tags) })
 }
 
 func (c *call) untagResource() (any, error) {

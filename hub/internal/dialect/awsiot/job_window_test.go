@@ -213,6 +213,9 @@ func TestJobTags(t *testing.T) {
 			step{do: "GET /tags?resourceArn=${arn|path}", want: notFound},
 			step{do: kind.make, body: "{" + kind.body + "}"},
 			step{do: "GET /tags?resourceArn=${arn|path}", has: []string{`"tags":[]`}},
+			step{do: kind.remove},
+			step{do: kind.make, body: "{" + kind.body + `,"tags":[{"Key":"k","Value":"v"},{"Key":"k","Value":"w"}]}`},
+			step{do: "GET /tags?resourceArn=${arn|path}", has: []string{`"tags":[{"Key":"k","Value":"w"}]`}},
 		)
 	}
 }
