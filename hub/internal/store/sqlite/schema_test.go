@@ -77,12 +77,23 @@ func fillVersion3(tx store.Tx) error {
 	)
 }
 
+func fillVersion4(tx store.Tx) error {
+	return errors.Join(tx.InsertTenant(core.Tenant{ID: "leaving", Created: fixtureTime}), tx.CloseTenant("leaving"))
+}
+
+func fillVersion5(tx store.Tx) error {
+	return tx.InsertSession(&core.Session{
+		Key:    core.SessionKey{Tenant: "test", Dialect: "aws", ClientID: "five"},
+		Device: 1, Created: fixtureTime, Expiry: time.Hour, Expires: fixtureTime.Add(time.Hour), Version: 5,
+	})
+}
+
 var fixtureToken = core.Token{
 	ID: "abc", Hash: [32]byte{1, 31: 2}, Name: "grafana", Scope: core.ScopeRead, Tenant: "test", Created: fixtureTime, Expires: fixtureTime,
 }
 
 // fills are what was added in each version.
-var fills = []func(store.Tx) error{fillVersion1, fillVersion2, fillVersion3}
+var fills = []func(store.Tx) error{fillVersion1, fillVersion2, fillVersion3, fillVersion4, fillVersion5}
 
 // fillTo fills a database as one of that version was filled.
 func fillTo(version int) func(store.Tx) error {
@@ -148,7 +159,7 @@ func schema(t *testing.T, s *Store) (text string) {
 }
 
 // released is the newest version of the schema that databases out there can have.
-const released = 3
+const released = 5
 
 // TestOldVersions opens a database of every version there has been. The files stay for ever; -update only adds.
 func TestOldVersions(t *testing.T) {
