@@ -199,7 +199,10 @@ func (e *Engine) outcome(tag uint64, err error) {
 		return // the next reader finds it
 	}
 	b.mu.Lock()
-	m := b.tracked[id]
+	if m := b.tracked[id]; err != nil && e.cfg.OnUndeliverable != nil {
+		// Before the receipt ends: whoever waits for that and sends another one is told in that order.
+		e.queue.put(context.Background(), item{call: func() { e.cfg.OnUndeliverable(m, err) }, event: true}, false)
+	}
 	b.tracked[id] = nil
 	b.acked = append(b.acked, id)
 	b.settle(id, err)
@@ -208,12 +211,8 @@ func (e *Engine) outcome(tag uint64, err error) {
 	case b.kick <- struct{}{}:
 	default:
 	}
-	if err == nil {
-		return
-	}
-	e.cfg.Logger.Warn("message deleted: it cannot be delivered", "id", id, "err", err)
-	if e.cfg.OnUndeliverable != nil {
-		e.queue.put(context.Background(), item{call: func() { e.cfg.OnUndeliverable(m, err) }, event: true}, false)
+	if err != nil {
+		e.cfg.Logger.Warn("message deleted: it cannot be delivered", "id", id, "err", err)
 	}
 }
 
