@@ -39,7 +39,7 @@ func TestPick(t *testing.T) {
 	if all, err := pick(""); err != nil || len(all) < 6 {
 		t.Errorf("got %d scenarios, %v", len(all), err)
 	}
-	if two, err := pick("storm,1x1"); err != nil || len(two) != 2 || two[0].name != "storm" {
+	if two, err := pick("storm,1x1"); err != nil || len(two) != 2 || two[0].name != "1x1" {
 		t.Errorf("got %v, %v", two, err)
 	}
 	if _, err := pick("strom"); err == nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,24 +51,21 @@ func scenarioNames() string {
 	return strings.Join(names, ", ")
 }
 
+// pick returns scenarios by name, in the order in which they are meant to run: those of ingest count all messages of their devices, to which
+// later ones add.
 func pick(only string) ([]scenario, error) {
 	all := scenarios()
 	if only == "" {
 		return all, nil
 	}
-	var list []scenario
+	wanted := map[string]bool{}
 	for name := range strings.SplitSeq(only, ",") {
-		found := false
-		for _, s := range all {
-			if s.name == name {
-				list, found = append(list, s), true
-			}
-		}
-		if !found {
+		if !slices.ContainsFunc(all, func(s scenario) bool { return s.name == name }) {
 			return nil, fmt.Errorf("no scenario %q; there are %s", name, scenarioNames())
 		}
+		wanted[name] = true
 	}
-	return list, nil
+	return slices.DeleteFunc(all, func(s scenario) bool { return !wanted[s.name] }), nil
 }
 
 // interleave measures subjects in rounds, in turn within each: a noisy minute of the machine hits all of them.
