@@ -9,16 +9,18 @@ import (
 	"github.com/fairlead-iot/fairlead/hub/internal/store"
 )
 
+// rang reports whether a channel is closed.
+func rang(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 func TestEmitted(t *testing.T) {
 	f := start(t, nil)
-	rang := func(c <-chan struct{}) bool {
-		select {
-		case <-c:
-			return true
-		default:
-			return false
-		}
-	}
 	do := func(fn func(*commit.Tx) error) { _ = f.Do(t.Context(), fn) }
 	first, same := f.Emitted(), f.Emitted()
 	do(func(tx *commit.Tx) error { return tx.InsertTenant(core.Tenant{ID: "t"}) })
@@ -82,14 +84,6 @@ func TestQueued(t *testing.T) {
 // TestChanged: it tells of what changes something, and not of what only makes room, is empty or refused.
 func TestChanged(t *testing.T) {
 	f := start(t, nil)
-	rang := func(c <-chan struct{}) bool {
-		select {
-		case <-c:
-			return true
-		default:
-			return false
-		}
-	}
 	put := func(tx *commit.Tx) error { return tx.PutRecord("t", "a", "k", nil) }
 	first, same := f.Changed(), f.Changed()
 	if err := f.Maintain(t.Context(), put); err != nil || rang(first) {
